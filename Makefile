@@ -1,0 +1,19 @@
+# Thin on purpose: every target is one line that a person could type.
+PYTHON ?= python3
+V := .venv/bin
+
+.PHONY: setup demo test lint up
+setup: .venv/.ready
+.venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
+	$(PYTHON) -m venv .venv
+	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/all.txt
+	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $@
+demo: setup
+	$(V)/ddsr demo
+up: setup
+	$(V)/ddsr up
+lint: setup
+	$(V)/ruff check . && $(V)/ruff format --check . && $(V)/mypy && $(V)/lint-imports
+test: setup lint
+	$(V)/python -m pytest

@@ -1,0 +1,1 @@
+"""What the services, the worker and the programs of DDSR share."""
