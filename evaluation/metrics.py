@@ -1,0 +1,132 @@
+"""Fidelity of pictures, intervals of means and shares, and the Frechet distance.
+
+Settings, the same in every table: pictures are uint8 RGB (H, W, 3), range 255. PSNR over all channels at
+once. SSIM as in Wang et al. (IEEE TIP 13, 2004): Gaussian window of sigma 1.5 (11x11), K1 .01, K2 .03, mean
+of the three channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+from scipy.stats import norm
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from evaluation.data import Picture
+
+IDENTICAL_DB = 100.0  # PSNR given to identical pictures, whose true one is infinite and would swallow a mean
+_RESAMPLES = 2000
+_Z95 = float(norm.ppf(0.975))
+
+
+def psnr(reference: Picture, picture: Picture) -> float:
+    """Peak signal-to-noise ratio in dB, at most IDENTICAL_DB."""
+    if np.array_equal(reference, picture):
+        return IDENTICAL_DB
+    return min(IDENTICAL_DB, float(peak_signal_noise_ratio(reference, picture, data_range=255)))
+
+
+def ssim(reference: Picture, picture: Picture) -> float:
+    """Structural similarity, -1..1, with the settings at the top of this file; pictures of at least 11x11."""
+    return float(
+        structural_similarity(
+            reference,
+            picture,
+            channel_axis=2,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published number: a mean or a share over `count` pictures with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    interval: str  # "bootstrap" or "wilson"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self, digits: int = 2, *, percent: bool = False) -> str:
+        """`value [low, high]`, for a report."""
+        scale, sign = (100.0, " %") if percent else (1.0, "")
+        value, low, high = (scale * number for number in (self.value, self.low, self.high))
+        return f"{value:.{digits}f}{sign} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def mean(values: Sequence[float] | NDArray[np.float64], seed: int = 0) -> Figure:
+    """Mean with its percentile bootstrap interval (Efron, 1979; 2000 resamples drawn by the seed).
+
+    Raises:
+        ValueError: no values.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if not data.size:
+        raise ValueError("the mean of nothing")
+    draws = np.random.default_rng(seed).integers(0, data.size, (_RESAMPLES, data.size))
+    low, high = np.percentile(data[draws].mean(axis=1), [2.5, 97.5])
+    return Figure(float(data.mean()), float(low), float(high), int(data.size), "bootstrap")
+
+
+def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Figure:
+    """Share of hits with Wilson's interval: the bootstrap's has no width at 0 and at 1, where our figures
+    lie.
+
+    Raises:
+        ValueError: no values.
+    """
+    count = len(hits)
+    if not count:
+        raise ValueError("the share of nothing")
+    p = float(np.count_nonzero(hits)) / count
+    z2 = _Z95**2
+    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z95 / (1 + z2 / count) * float(np.sqrt(p * (1 - p) / count + z2 / (4 * count**2)))
+    return Figure(p, max(0.0, centre - half), min(1.0, centre + half), count, "wilson")
+
+
+def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Frechet distance of two Gaussians fitted to features (N, D) and (M, D): |m1-m2|^2 + tr(C1+C2-2(C1
+    C2)^1/2).
+
+    It is called FID only with the features of the standard Inception network (Heusel et al., NeurIPS 2017);
+    with others it goes under their name. It is biased upwards for few samples: compare at equal counts only.
+    """
+    if (
+        first.ndim != 2
+        or second.ndim != 2
+        or first.shape[1] != second.shape[1]
+        or min(len(first), len(second)) < 2
+    ):
+        raise ValueError("features must be (N, D) and (M, D) with N, M >= 2")
+    gap = first.mean(axis=0) - second.mean(axis=0)
+    c1, c2 = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (first, second))
+    # The product of two covariances has real, non-negative eigenvalues; what else appears is rounding.
+    cross = np.trace(np.real(sqrtm(c1 @ c2)))
+    return max(0.0, float(gap @ gap + np.trace(c1) + np.trace(c2) - 2 * cross))
+
+
+def roc(
+    covers: NDArray[np.float64], stegos: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates of `score >= threshold` over all thresholds, both rising from 0 to 1."""
+    thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([covers, stegos]))[::-1]])
+    false = (covers[None] >= thresholds[:, None]).mean(axis=1)
+    true = (stegos[None] >= thresholds[:, None]).mean(axis=1)
+    return false, true
+
+
+def area_under_roc(covers: NDArray[np.float64], stegos: NDArray[np.float64]) -> float:
+    """Chance that a stego scores above a cover, ties counting half (Mann-Whitney)."""
+    false, true = roc(covers, stegos)
+    return float(np.trapezoid(true, false))
