@@ -12,10 +12,27 @@
     |   |-- RecipeError (422)         a recipe that cannot be read
     |   |-- MissingRecipe (422)       neither the stego nor the request carries a recipe
     |   `-- RecipeMismatch (409)      a recipe of another model or version
+    |-- QueueError (503)              the queue cannot take or show a job now; see `retry_after`
+    |   |-- QueueFull (503)           as many jobs wait as the queue may hold
+    |   |-- NoWorker (503)            no live worker with a trusted key
+    |   `-- QueueUnavailable (503)    Redis cannot be reached or refuses to write
+    |-- JobError                      what a job's own life can end in
+    |   |-- JobNotFound (404)         no such job, or one of another owner
+    |   |-- JobNotReady (409)         the job is still queued or running
+    |   |-- JobCancelled (409)        the job was cancelled
+    |   |-- JobGone (410)             the result was read or has expired
+    |   |-- JobTimeout (503)          the computation took longer than a job may
+    |   |-- WorkerLost (503)          every attempt ended with the loss of its worker
+    |   `-- ComputationFailed (500)   the computation failed for this job
+    |-- IdempotencyConflict (409)     a job of this idempotency key is still in flight
+    |-- IdempotencyMismatch (422)     the idempotency key was used with another request
+    |-- EnvelopeError (500)           a sealed message cannot be opened, whatever the reason
+    |-- KeyFileError (500)            a key file is missing, damaged or readable by others
     |-- ModelError (500)              the model cannot be loaded or does not fit the method
     `-- SolverError (500)             an implicit step did not reach its tolerance
 
-`code` is stable and meant for programs, `title` for people; `detail` never holds a prompt, a key or a picture.
+`code` is stable and meant for programs, `title` for people; `detail` never holds a prompt, a key or a
+picture.
 """
 
 from typing import ClassVar
@@ -83,3 +100,86 @@ class ModelError(DdsrError):
 
 class SolverError(DdsrError):
     code, status, title = "solver-error", 500, "The solver did not converge"
+
+
+class QueueError(DdsrError):
+    code, status, title = "queue-error", 503, "The queue cannot be used now"
+    retry_after: ClassVar[int] = 5
+
+
+class QueueFull(QueueError):
+    code, title = "queue-full", "The queue is full"
+    retry_after = 10
+
+
+class NoWorker(QueueError):
+    code, title = "no-worker", "No worker is ready"
+
+
+class QueueUnavailable(QueueError):
+    code, title = "queue-unavailable", "The queue cannot be reached"
+
+
+class JobError(DdsrError):
+    code, status, title = "job-error", 500, "The job cannot be served"
+
+
+class JobNotFound(JobError):
+    code, status, title = "job-not-found", 404, "No such job"
+
+
+class JobNotReady(JobError):
+    code, status, title = "job-not-ready", 409, "The job is not finished"
+
+
+class JobCancelled(JobError):
+    code, status, title = "job-cancelled", 409, "The job was cancelled"
+
+
+class JobGone(JobError):
+    code, status, title = "job-gone", 410, "The result is gone"
+
+
+class JobTimeout(JobError):
+    code, status, title = "job-timeout", 503, "The job took too long"
+
+
+class WorkerLost(JobError):
+    code, status, title = "worker-lost", 503, "The job's worker was lost too often"
+
+
+class ComputationFailed(JobError):
+    code, status, title = "computation-failed", 500, "The computation failed"
+
+
+class IdempotencyConflict(DdsrError):
+    """`job_id` names the job in flight."""
+
+    code, status, title = "idempotency-conflict", 409, "A request with this idempotency key is in flight"
+
+    def __init__(self, detail: str = "", *, job_id: str = "") -> None:
+        super().__init__(detail)
+        self.job_id = job_id
+
+
+class IdempotencyMismatch(DdsrError):
+    code, status, title = "idempotency-mismatch", 422, "The idempotency key belongs to another request"
+
+
+class EnvelopeError(DdsrError):
+    code, status, title = "envelope-error", 500, "A sealed message cannot be opened"
+
+
+class KeyFileError(DdsrError):
+    code, status, title = "key-file", 500, "A key file cannot be used"
+
+
+def error_from_code(code: str, detail: str = "") -> DdsrError:
+    """The error of a failed job's record, rebuilt from its stable code; unknown: the base class."""
+    waiting = [DdsrError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code:
+            return kind(detail)
+        waiting.extend(kind.__subclasses__())
+    return DdsrError(detail)

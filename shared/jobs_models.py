@@ -1,0 +1,278 @@
+"""What travels between services and worker: requests, results and views of a job. No Redis here.
+
+Requests and results become bytes only to be sealed at once (`pack`, `unpack`); their `repr` shows no content.
+"""
+
+import json
+import struct
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from shared.errors import DdsrError, EnvelopeError, JobCancelled, JobGone, JobNotReady, error_from_code
+
+Kind = Literal["hide", "recover"]
+State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
+PictureFormat = Literal["png", "jpeg", "webp"]
+KINDS: tuple[Kind, ...] = ("hide", "recover")
+TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
+TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
+MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+PADDING = (
+    1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A checked picture: `rgb` holds height x width x 3 bytes, row by row."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+    @classmethod
+    def from_array(cls, rgb: NDArray[np.uint8]) -> "Picture":
+        """From uint8 (H, W, 3), as `shared.imaging` gives it."""
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise ValueError("a picture is uint8 of shape (H, W, 3)")
+        return cls(rgb.shape[1], rgb.shape[0], np.ascontiguousarray(rgb).tobytes())
+
+    def to_array(self) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3), a copy."""
+        flat = np.frombuffer(self.rgb, dtype=np.uint8)
+        return flat.reshape(self.height, self.width, 3).copy()
+
+
+@dataclass(frozen=True, repr=False)
+class HideRequest:
+    """Hide a face. `solver` and `steps` of None leave the choice to the worker's model."""
+
+    picture: Picture
+    identity_prompt: SecretStr
+    disguise_prompt: str
+    scheme: str = "keyed"
+    solver: str | None = None
+    steps: int | None = None
+    format: PictureFormat = "png"
+
+    @property
+    def batch(self) -> str:
+        """Requests of equal `batch` are computed together. Public parameters only."""
+        return f"hide|{self.scheme}|{self.solver or ''}|{self.steps or ''}|{_size(self.picture)}"
+
+    def pack(self, reply_key: str) -> bytes:
+        secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
+        options = {name: getattr(self, name) for name in _HIDE_OPTIONS}
+        return pack({**secret, **options, **_shape(self.picture)}, self.picture.rgb)
+
+
+@dataclass(frozen=True, repr=False)
+class RecoverRequest:
+    """Recover a face from a stego and the text of its recipe."""
+
+    picture: Picture
+    identity_prompt: SecretStr
+    recipe: str
+    format: PictureFormat = "png"
+
+    @property
+    def batch(self) -> str:
+        from shared.recipe import Recipe
+
+        return "|".join(map(str, ("recover", *Recipe.from_text(self.recipe).batch_key, _size(self.picture))))
+
+    def pack(self, reply_key: str) -> bytes:
+        secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
+        head = {**secret, "recipe": self.recipe, "format": self.format, **_shape(self.picture)}
+        return pack(head, self.picture.rgb)
+
+
+Request = HideRequest | RecoverRequest
+
+
+def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
+    """The request and the text of its reply key; EnvelopeError when the bytes are not what `pack` makes."""
+    head, blob = unpack(data)
+    try:
+        picture = Picture(head["width"], head["height"], blob)
+        prompt = SecretStr(head["identity_prompt"])
+        if len(blob) != picture.width * picture.height * 3:
+            raise EnvelopeError
+        if kind == "hide":
+            request: Request = HideRequest(picture, prompt, **{name: head[name] for name in _HIDE_OPTIONS})
+        else:
+            request = RecoverRequest(picture, prompt, head["recipe"], head["format"])
+        return request, head["reply_key"]
+    except (KeyError, TypeError):
+        raise EnvelopeError from None
+
+
+@dataclass(frozen=True, repr=False)
+class JobResult:
+    """A finished picture: encoded bytes, its media type, the recipe's text (of a hiding) and the seconds it
+    took.
+    """
+
+    picture: bytes
+    media_type: str
+    recipe: str | None
+    seconds: float
+
+    def pack(self) -> bytes:
+        head = {"media_type": self.media_type, "recipe": self.recipe, "seconds": self.seconds}
+        return pack(head, self.picture)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "JobResult":
+        head, blob = unpack(data)
+        try:
+            return cls(blob, head["media_type"], head["recipe"], head["seconds"])
+        except KeyError:
+            raise EnvelopeError from None
+
+
+@dataclass(frozen=True)
+class IdempotencyClaim:
+    """The caller's `Idempotency-Key`. The fingerprint of the request is made by `JobStore.submit` (keyed, so
+    that
+    a prompt cannot be guessed from it)."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What a job's owner may see. Times are seconds since the epoch.
+
+    `position` is 1 for the next job of the queue; None once a worker took it. `step` of `steps` counts the
+    running computation. `replayed` marks a view that an idempotency key gave back instead of making a job.
+    """
+
+    id: str
+    kind: Kind
+    state: State
+    created: float
+    position: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    started: float | None = None
+    finished: float | None = None
+    attempts: int = 0
+    error_code: str | None = None
+    error_detail: str | None = None
+    replayed: bool = field(default=False, compare=False)
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+    @property
+    def error(self) -> DdsrError | None:
+        """What to answer to somebody who asks for the result now; None when it is there."""
+        if self.state == "done":
+            return None
+        if self.state == "failed":
+            return error_from_code(self.error_code or "", self.error_detail or "")
+        if self.state == "cancelled":
+            return JobCancelled()
+        return JobGone() if self.state == "expired" else JobNotReady()
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A live worker as it announces itself. `started` is in seconds since the epoch."""
+
+    name: str
+    public_key: str
+    model: str
+    image_size: int
+    webhooks: bool = True
+    started: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class QueueHealth:
+    """`trusted` are the live workers to whose keys this service may seal."""
+
+    redis: bool
+    queued: int = 0
+    workers: tuple[WorkerInfo, ...] = ()
+    trusted: tuple[WorkerInfo, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        return self.redis and bool(self.trusted)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Fingerprints of the models of live trusted workers."""
+        return tuple(sorted({worker.model for worker in self.trusted}))
+
+    @property
+    def image_size(self) -> int | None:
+        """Edge of the model's pictures in pixels; None without a worker."""
+        return self.trusted[0].image_size if self.trusted else None
+
+
+def view_from_record(job_id: str, fields: dict[str, bytes], state: str, place: int | None) -> JobView:
+    """A view of a record's fields; `place` counts from 0 in the queue."""
+
+    def number(name: str) -> float | None:
+        return float(fields[name]) if name in fields else None
+
+    def whole(name: str) -> int | None:
+        return int(fields[name]) if name in fields else None
+
+    def text(name: str) -> str | None:
+        return fields[name].decode() if name in fields else None
+
+    return JobView(
+        id=job_id,
+        kind=fields["kind"].decode(),  # type: ignore[arg-type]
+        state=state,  # type: ignore[arg-type]
+        created=float(fields["created"]),
+        position=place + 1 if state == "queued" and place is not None else None,
+        step=whole("step"),
+        steps=whole("steps"),
+        started=number("started"),
+        finished=number("finished"),
+        attempts=whole("attempts") or 0,
+        error_code=text("error_code"),
+        error_detail=text("error_detail") or None,
+    )
+
+
+def pack(head: dict[str, Any], blob: bytes) -> bytes:
+    """Two lengths, JSON, bytes, zeros up to a multiple of PADDING."""
+    text = json.dumps(head, separators=(",", ":")).encode()
+    data = struct.pack(">II", len(text), len(blob)) + text + blob
+    return data + bytes(-len(data) % PADDING)
+
+
+def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Inverse of `pack`; EnvelopeError for anything else."""
+    try:
+        size, length = struct.unpack_from(">II", data)
+        head = json.loads(data[8 : 8 + size])
+    except (struct.error, ValueError):
+        raise EnvelopeError from None
+    blob = data[8 + size : 8 + size + length]
+    if not isinstance(head, dict) or len(blob) != length:
+        raise EnvelopeError
+    return head, blob
+
+
+_HIDE_OPTIONS = ("disguise_prompt", "scheme", "solver", "steps", "format")
+
+
+def _shape(picture: Picture) -> dict[str, int]:
+    return {"width": picture.width, "height": picture.height}
+
+
+def _size(picture: Picture) -> str:
+    return f"{picture.width}x{picture.height}"

@@ -1,0 +1,147 @@
+"""The authoritative record of a job in Redis: key names, and transitions that are atomic, idempotent and
+fenced.
+
+    ddsr:job:<id>           hash: kind, state, owner, created, batch, attempts, execution, step, steps, ...
+    ddsr:job:<id>:request   sealed request; deleted with the end of the job, not before (retries need it)
+    ddsr:job:<id>:result    sealed result; lives `result_ttl`, after its first reading `first_read_ttl`
+    ddsr:idempotency:<mac>  hash: job, fingerprint, key
+    ddsr:workers            set of worker names
+    ddsr:worker:<name>      announcement of a worker; dies without heartbeat
+    ddsr:webhooks           sorted set: job id -> time of the next attempt
+
+    queued -> running -> done | failed;  queued | running -> cancelled | expired
+
+A worker holds a job by an execution id. `CLAIM` writes it, everything later compares it: an execution that
+was taken over can neither report nor finish. A finished record stays as a tombstone, so that a late duplicate
+of the queue's entry finds a terminal state and does nothing. The queue itself (RQ) holds ids only and is
+never asked for a state, except to notice that it lost a job.
+
+Scripts take times as arguments, from the caller's clock; they are used for display and for the webhooks'
+order only.
+"""
+
+PREFIX = "ddsr:job:"
+WORKERS = "ddsr:workers"
+WEBHOOKS = "ddsr:webhooks"
+
+
+def record_key(job_id: str) -> str:
+    return PREFIX + job_id
+
+
+def request_key(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:request"
+
+
+def result_key(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:result"
+
+
+def idempotency_key(mac: str) -> str:
+    return f"ddsr:idempotency:{mac}"
+
+
+def worker_key(name: str) -> str:
+    return f"ddsr:worker:{name}"
+
+
+def request_context(kind: str, job_id: str) -> str:
+    """What a sealed request is bound to."""
+    return f"ddsr/v1|{kind}|{job_id}"
+
+
+def result_context(kind: str, job_id: str) -> str:
+    return f"ddsr/v1|{kind}-result|{job_id}"
+
+
+def webhook_context(job_id: str) -> str:
+    return f"ddsr/v1|webhook|{job_id}"
+
+
+# KEYS: record. ARGV: execution, now, worker, attempts allowed.
+# Returns {state, attempts}; state is 'running' when the caller now holds the job.
+CLAIM = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return {'missing', 0} end
+if state ~= 'queued' and state ~= 'running' then return {state, 0} end
+local attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+if attempts > tonumber(ARGV[4]) then return {'exhausted', attempts} end
+redis.call('HSET', KEYS[1], 'state', 'running', 'execution', ARGV[1], 'started', ARGV[2], 'worker', ARGV[3])
+redis.call('HDEL', KEYS[1], 'step', 'steps')
+return {'running', attempts}
+"""
+
+# KEYS: record. ARGV: execution. Gives a claim back without using up an attempt.
+RELEASE = """
+local now = redis.call('HMGET', KEYS[1], 'state', 'execution')
+if now[1] ~= 'running' or now[2] ~= ARGV[1] then return 0 end
+redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+redis.call('HSET', KEYS[1], 'state', 'queued')
+redis.call('HDEL', KEYS[1], 'execution', 'started', 'worker', 'step', 'steps')
+return 1
+"""
+
+# KEYS: records. ARGV: step, steps, then one execution for every record. Returns for each 1 (still held) or 0.
+PROGRESS = """
+local held = {}
+for i, key in ipairs(KEYS) do
+  local now = redis.call('HMGET', key, 'state', 'execution')
+  held[i] = 0
+  if now[1] == 'running' and now[2] == ARGV[2 + i] then
+    redis.call('HSET', key, 'step', ARGV[1], 'steps', ARGV[2])
+    held[i] = 1
+  end
+end
+return held
+"""
+
+# KEYS: record, request, result, webhooks.
+# ARGV: execution (empty: whoever), state, now, id, tombstone ttl, result ttl,
+# error code, error detail, sealed result. Returns 1 when this call ended the job.
+FINISH = """
+local was = redis.call('HMGET', KEYS[1], 'state', 'execution', 'webhook')
+if was[1] ~= 'queued' and was[1] ~= 'running' then return 0 end
+if ARGV[1] ~= '' and (was[1] ~= 'running' or was[2] ~= ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', ARGV[3])
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'error_code', ARGV[7], 'error_detail', ARGV[8]) end
+redis.call('DEL', KEYS[2])
+if ARGV[2] == 'done' then redis.call('SET', KEYS[3], ARGV[9], 'EX', ARGV[6]) end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+if was[3] then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[4]) end
+return 1
+"""
+
+# KEYS: record, result. ARGV: now, life after the first reading. Returns the sealed result, or nothing.
+READ = """
+local sealed = redis.call('GET', KEYS[2])
+if not sealed then return false end
+if redis.call('HSETNX', KEYS[1], 'read', ARGV[1]) == 1 and redis.call('TTL', KEYS[2]) > tonumber(ARGV[2]) then
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+return sealed
+"""
+
+# KEYS: queue, intermediate queue. ARGV: record prefix, batch, how many, how far to look.
+# Moves fresh jobs of the same batch out of the queue, in order. A job that was tried before is left to run
+# alone.
+DRAIN = """
+local taken = {}
+for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, tonumber(ARGV[4]) - 1)) do
+  if #taken >= tonumber(ARGV[3]) then break end
+  local job = redis.call('HMGET', ARGV[1] .. id, 'batch', 'attempts', 'state')
+  if job[1] == ARGV[2] and job[3] == 'queued' and (job[2] or '0') == '0' then
+    redis.call('LREM', KEYS[1], 1, id)
+    redis.call('RPUSH', KEYS[2], id)
+    taken[#taken + 1] = id
+  end
+end
+return taken
+"""
+
+# KEYS: webhooks. ARGV: now, lease. Returns the id of a due webhook, put off by the lease, or nothing.
+DUE = """
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
+if not due[1] then return false end
+redis.call('ZADD', KEYS[1], tonumber(ARGV[1]) + tonumber(ARGV[2]), due[1])
+return due[1]
+"""
