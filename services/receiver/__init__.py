@@ -1,0 +1,1 @@
+"""The receiver: recovers a hidden face."""

@@ -1,0 +1,1 @@
+"""The sender: hides a face."""

@@ -1,0 +1,59 @@
+"""From a job to an HTTP answer, and the waiting in between."""
+
+from anyio import current_time, sleep
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from services.common.context import Context
+from services.common.preferences import Preference, choose_media_type
+from services.common.schemas import Job
+from shared.jobs import JobResult, JobView
+
+FIRST_POLL = 0.05  # seconds; every poll waits half as long again, up to LAST_POLL
+LAST_POLL = 0.5
+
+
+async def settle(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
+    """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread."""
+    deadline = current_time() + seconds
+    pause = FIRST_POLL
+    while not view.terminal and (left := deadline - current_time()) > 0:
+        await sleep(min(pause, left))
+        if await request.is_disconnected():
+            break
+        pause = min(pause * 1.5, LAST_POLL)
+        view = await context.ask(context.store.view, view.id, owner=request.state.owner)
+    return view
+
+
+async def answer(request: Request, context: Context, view: JobView, preference: Preference) -> Response:
+    """The picture of a finished job, the error of a failed one, else 202 with the job's address."""
+    applied = {"Preference-Applied": preference.applied} if preference.applied else {}
+    if not view.terminal:
+        return accepted(context, view, applied)
+    result = await context.ask(context.store.result, view.id, owner=request.state.owner)
+    return picture(request, view.id, result, applied)
+
+
+def accepted(context: Context, view: JobView, headers: dict[str, str]) -> Response:
+    """202 with the job and where to ask for it."""
+    job = Job.of(view)
+    extra = {
+        "Location": job.links.self,
+        "Retry-After": str(context.settings.retry_after),
+        "DDSR-Job": view.id,
+    }
+    return JSONResponse(job.model_dump(mode="json"), 202, headers=extra | headers)
+
+
+def picture(request: Request, job_id: str, result: JobResult, headers: dict[str, str]) -> Response:
+    """200 with the picture and, where there is one, its recipe.
+
+    Raises:
+        NotAcceptable: the client does not take the picture's media type.
+    """
+    choose_media_type(request.headers.get("accept"), [result.media_type])
+    extra = {"DDSR-Job": job_id, "Server-Timing": f"compute;dur={result.seconds * 1000:.0f}"}
+    if result.recipe is not None:
+        extra["DDSR-Recipe"] = result.recipe
+    return Response(result.picture, media_type=result.media_type, headers=extra | headers)

@@ -1,0 +1,109 @@
+"""The composition root: one service out of its router and its settings."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware import Middleware
+from starlette.formparsers import MultiPartParser
+
+from services.common import health, jobs
+from services.common.context import Context
+from services.common.handlers import install_handlers
+from services.common.keys import load_keys
+from services.common.limits import RateLimits
+from services.common.logs import make_log
+from services.common.metrics import ServiceMetrics
+from services.common.middleware import BodyLimit, Envelope, QueryGuard
+from services.common.openapi import install_openapi
+from services.common.settings import ServiceSettings
+from shared.jobs import JobStore, Kind, open_redis
+from shared.settings import QueueSettings
+
+MAX_FILES = 2
+MAX_FIELDS = 16
+
+
+def build_app(
+    *,
+    kind: Kind,
+    service: str,
+    summary: str,
+    description: str,
+    router: APIRouter,
+    fields: Iterable[str],
+    settings: ServiceSettings,
+    queue: QueueSettings,
+) -> FastAPI:
+    """One service. `fields` are the names of its form, which no query string may hold.
+
+    Raises:
+        ValueError: a malformed API key entry or rate limit.
+        KeyFileError: the service's private key cannot be used.
+    """
+    keep_uploads_in_memory()
+    version = _version()
+    connection = open_redis(queue)
+    context = Context(
+        kind=kind,
+        service=service,
+        settings=settings,
+        store=JobStore(connection, queue),
+        keys=load_keys(settings),
+        limits=RateLimits(connection, settings),
+        metrics=ServiceMetrics(service, version),
+        log=make_log(service, settings.log_level),
+    )
+    context.metrics.watch_queue(context.store.health)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        context.log.info("start", version=version, keys=len(context.keys.entries))
+        yield
+        connection.close()
+        context.log.info("stop")
+
+    app = FastAPI(
+        title=f"DDSR {service}",
+        version=version,
+        summary=summary,
+        description=description,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would send a secret body twice
+        form_limits={
+            "max_files": MAX_FILES,
+            "max_fields": MAX_FIELDS,
+            "max_part_size": settings.max_field_bytes,
+        },
+        middleware=[
+            Middleware(Envelope, metrics=context.metrics, log=context.log),
+            Middleware(QueryGuard, fields=fields),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.upload_seconds),
+        ],
+    )
+    app.state.context = context
+    install_handlers(app)
+    for part in (router, jobs.router, health.router, health.metrics_router):
+        app.include_router(part)
+    install_openapi(app)
+    return app
+
+
+def keep_uploads_in_memory() -> None:
+    """Starlette moves a file part over 1 MiB to the temporary folder, in plain. 0 means never.
+
+    `BodyLimit` bounds what is in memory. The size is an attribute of the class: there is no way to set it
+    for one app.
+    """
+    MultiPartParser.spool_max_size = 0
+
+
+def _version() -> str:
+    try:
+        return version_of("ddsr")
+    except PackageNotFoundError:
+        return "0"

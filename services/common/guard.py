@@ -1,0 +1,126 @@
+"""What a request must show before its body is read: a key, patience, a media type."""
+
+import ipaddress
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from services.common.context import Context, context_of
+from services.common.problems import TooBusy, Unauthenticated, UnsupportedMediaType
+
+LOCAL_OWNER = "local"
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class UploadSlot:
+    """One of the `max_uploads` bodies in memory; given back once the job is queued, before the waiting."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._held = True
+        context.uploads += 1
+
+    def release(self) -> None:
+        """Give the slot back; a second call does nothing."""
+        if self._held:
+            self._held = False
+            self._context.uploads -= 1
+
+
+class GuardedRoute(APIRoute):
+    """A route whose guard runs before FastAPI reads the form: a stranger cannot make us take an upload."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            context = context_of(request)
+            owner = request.state.owner = identify(request, context)
+            upload = request.method == "POST"
+            await context.ask(context.limits.check, "submit" if upload else "poll", owner)
+            return await (_upload(request, context, handle) if upload else handle(request))
+
+        return guarded
+
+
+class KeyedRoute(APIRoute):
+    """A route that asks for a key where keys are set, unless the metrics are open."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            context = context_of(request)
+            if not context.settings.metrics_open:
+                identify(request, context)
+            return await handle(request)
+
+        return guarded
+
+
+def identify(request: Request, context: Context) -> str:
+    """Name of the caller's key; `LOCAL_OWNER` where no keys are set and the caller sits on this machine.
+
+    Raises:
+        Unauthenticated: no key, a wrong one, or a caller from elsewhere where no keys are set.
+    """
+    if not context.keys:
+        if not (is_loopback(_client(request)) and is_loopback(_asked_host(request))):
+            raise Unauthenticated("without API keys, only this machine is served")
+        return LOCAL_OWNER
+    owner = context.keys.owner(_presented(request))
+    if owner is None:
+        raise Unauthenticated("send a valid key as `X-API-Key` or as a Bearer token")
+    return owner
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _asked_host(request: Request) -> str:
+    """Host of the `Host` header: a page whose name was rebound to 127.0.0.1 gives itself away here."""
+    try:
+        return urlsplit("//" + request.headers.get("host", "")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _presented(request: Request) -> str:
+    header = request.headers.get("x-api-key")
+    if header is not None:
+        return header
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+async def _upload(request: Request, context: Context, handle: Handler) -> Response:
+    _check_media_type(request)
+    if context.uploads >= context.settings.max_uploads:
+        raise TooBusy("as many uploads as this process holds at a time are open")
+    slot = request.state.slot = UploadSlot(context)
+    try:
+        return await handle(request)
+    finally:
+        slot.release()
+
+
+def _check_media_type(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMediaType("send multipart/form-data")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("send the body without a content encoding")

@@ -1,0 +1,85 @@
+"""The one place where an exception becomes an answer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from services.common.context import context_of
+from services.common.problems import (
+    BadRequest,
+    BodyTooLarge,
+    InvalidRequest,
+    Issue,
+    MethodNotAllowed,
+    NotFound,
+    SlowUpload,
+    UnsupportedMediaType,
+    describe,
+    problem_response,
+)
+from shared.errors import DdsrError
+
+UNKNOWN_FIELD = "<unknown>"
+_FRAMEWORK: Mapping[int, tuple[type[DdsrError], str]] = {
+    400: (BadRequest, "the body is not a well-formed form, or one of its text fields is too long"),
+    404: (NotFound, ""),
+    405: (MethodNotAllowed, ""),
+    408: (SlowUpload, ""),
+    413: (BodyTooLarge, ""),
+    415: (UnsupportedMediaType, ""),
+}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every foreseen error of `app` as a problem; unforeseen ones end in `middleware.Envelope`."""
+    app.add_exception_handler(DdsrError, _deliberate)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _validation)
+
+
+async def _deliberate(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DdsrError)  # noqa: S101 - narrows the type that Starlette's signature loses
+    return _answer(request, error)
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    kind, detail = _FRAMEWORK.get(error.status_code, (DdsrError, ""))
+    return _answer(request, kind(detail), headers=error.headers)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    issues = [Issue(loc=_location(item), type=item["type"]) for item in error.errors()]
+    return _answer(request, InvalidRequest("see `errors` for the places"), issues=issues)
+
+
+def _answer(
+    request: Request,
+    error: DdsrError,
+    *,
+    issues: list[Issue] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    context = context_of(request)
+    context.metrics.problems.labels(error.code).inc()
+    if error.status >= 500:
+        context.log.warning("problem", request=request.state.request_id, code=error.code)
+    job = getattr(error, "job_id", None) or getattr(request.state, "job", None)
+    problem = describe(error, request_id=request.state.request_id, job=job, issues=issues)
+    extra = dict(headers or {})
+    if error.status in (429, 503):
+        extra["Retry-After"] = str(getattr(error, "retry_after", None) or context.settings.retry_after)
+    return problem_response(problem, extra)
+
+
+def _location(item: Mapping[str, Any]) -> list[str]:
+    """Where a rule was broken. The name of an unknown field is the client's own text, so it stays out."""
+    place: Sequence[Any] = item["loc"]
+    if item["type"] == "extra_forbidden":
+        return [str(part) for part in place[:-1]] + [UNKNOWN_FIELD]
+    return [str(part) for part in place]

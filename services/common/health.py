@@ -1,0 +1,59 @@
+"""Whether the service lives, is ready, what it is, and its metrics."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from services.common.context import context_of
+from services.common.guard import KeyedRoute
+from services.common.openapi import problems
+from services.common.problems import NotReady, Unauthenticated
+from services.common.schemas import Alive, Version
+
+router = APIRouter(tags=["service"])
+metrics_router = APIRouter(tags=["service"], route_class=KeyedRoute)
+METRICS_EXAMPLE = 'ddsr_http_requests_total{method="POST",route="/hide",status="200"} 3.0\n'
+
+
+@router.get("/livez", summary="The process answers", response_model=Alive, responses=problems())
+async def livez() -> Alive:
+    """Needs nothing: neither Redis nor a worker."""
+    return Alive()
+
+
+@router.get("/readyz", summary="A job would be taken now", response_model=Alive, responses=problems(NotReady))
+async def readyz(request: Request) -> Alive:
+    """Needs Redis and a live worker whose public key this service trusts."""
+    context = context_of(request)
+    health = await context.ask(context.store.health)
+    if not health.redis:
+        raise NotReady("Redis does not answer")
+    if not health.ready:
+        raise NotReady("no live worker with a trusted key")
+    return Alive()
+
+
+@router.get("/version", summary="Version and model", response_model=Version, responses=problems())
+async def version(request: Request) -> Version:
+    """`model` names the model that the live workers hold; a recipe names the one it was made with."""
+    context = context_of(request)
+    health = await context.ask(context.store.health)
+    models = health.models
+    return Version(service=context.service, version=request.app.version, model=models[0] if models else None)
+
+
+@metrics_router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Text exposition format",
+            "content": {"text/plain": {"example": METRICS_EXAMPLE}},
+        },
+        **problems(Unauthenticated),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Routes, statuses, codes and counts; no owner, job id or content. Asks for a key where keys are set."""
+    context = context_of(request)
+    return Response(await context.ask(context.metrics.render), media_type=CONTENT_TYPE_LATEST)

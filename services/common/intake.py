@@ -1,0 +1,117 @@
+"""From the parts of a form to what a job is made of: checked pixels and checked prompts."""
+
+import unicodedata
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from fastapi import UploadFile
+from numpy.typing import NDArray
+from shared.imaging import decode_upload, fit_square, read_recipe
+
+from services.common.context import Context
+from shared.errors import (
+    InvalidOption,
+    InvalidPrompt,
+    MissingRecipe,
+    NoWorker,
+    PictureTooLarge,
+    PromptTooLong,
+    QueueUnavailable,
+    RecipeMismatch,
+    WrongPictureSize,
+)
+from shared.jobs import Picture
+from shared.recipe import Recipe
+
+Crop = Literal["centre", "none"]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What the live workers want: the edge of a picture in pixels, and which models a recipe may name."""
+
+    size: int
+    models: tuple[str, ...]
+
+
+async def fleet_of(context: Context) -> Fleet:
+    """Ask the queue for its workers.
+
+    Raises:
+        QueueUnavailable: Redis does not answer.
+        NoWorker: there is no live worker, hence nobody to seal to and no size to fit to.
+    """
+    health = await context.ask(context.store.health)
+    if not health.redis:
+        raise QueueUnavailable("Redis does not answer")
+    if health.image_size is None:
+        raise NoWorker("no live worker with a trusted key")
+    return Fleet(health.image_size, health.models)
+
+
+async def take_upload(context: Context, upload: UploadFile) -> bytes:
+    """The bytes of a file part. Closing it at once frees its buffer, which never was a file on disk."""
+    data = await upload.read()
+    await upload.close()
+    context.metrics.upload_bytes.observe(len(data))
+    return data
+
+
+async def take_picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
+    """Decode, check and fit a picture in a thread; see `shared.imaging` for the errors."""
+    return await context.compute(_picture, context, data, size, crop)
+
+
+def _picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
+    settings = context.settings
+    rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
+    _check_sides(rgb, smallest=settings.min_side, largest=settings.max_side)
+    return Picture.from_array(fit_square(rgb, size, crop))
+
+
+def _check_sides(rgb: NDArray[np.uint8], *, smallest: int, largest: int) -> None:
+    height, width = rgb.shape[:2]
+    if max(height, width) > largest:
+        raise PictureTooLarge(f"a side has at most {largest} pixels")
+    if min(height, width) < smallest:
+        raise WrongPictureSize(f"a side has at least {smallest} pixels")
+
+
+def check_prompt(text: str, name: str, longest: int) -> str:
+    """The prompt as it is.
+
+    Raises:
+        InvalidPrompt: it is empty, blank, or holds control characters.
+        PromptTooLong: more than `longest` characters. The worker counts the tokens.
+    """
+    if len(text) > longest:
+        raise PromptTooLong(f"{name} has at most {longest} characters")
+    if not text.strip():
+        raise InvalidPrompt(f"{name} is empty")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise InvalidPrompt(f"{name} holds a control character")
+    return text
+
+
+def check_steps(steps: int | None, most: int) -> int | None:
+    """The number of steps as it is; InvalidOption for more than this service computes."""
+    if steps is not None and steps > most:
+        raise InvalidOption(f"steps is at most {most} here")
+    return steps
+
+
+def take_recipe(given: str | None, stego: bytes, models: Container[str]) -> str:
+    """The recipe of the form, else the one inside the stego, checked against the workers' models.
+
+    Raises:
+        MissingRecipe: there is none.
+        RecipeError: it cannot be read. RecipeMismatch: it belongs to another model or version.
+    """
+    text = given or read_recipe(stego)
+    if not text:
+        raise MissingRecipe("the stego carries no recipe; send the field `recipe`")
+    if Recipe.from_text(text).model not in models:
+        raise RecipeMismatch("no worker holds the model that the recipe names")
+    return text

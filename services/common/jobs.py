@@ -1,0 +1,141 @@
+"""The routes of a job after its submission; the same in both services, each for its own kind of job."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from anyio import current_time, sleep
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from services.common.answers import picture, settle
+from services.common.context import context_of
+from services.common.guard import GuardedRoute
+from services.common.openapi import EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
+from services.common.problems import InvalidRequest, NotAcceptable
+from services.common.schemas import Job
+from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavailable
+from shared.jobs import JobView
+
+EVENT_EXAMPLE = (
+    'event: queued\ndata: {"id":"3f9a","state":"queued","position":2}\n\n'
+    'event: running\ndata: {"id":"3f9a","state":"running","step":12,"steps":50}\n\n'
+    'event: done\ndata: {"id":"3f9a","state":"done"}\n\n'
+)
+EVENT_PAUSE = 0.25  # seconds between two looks at a job that somebody follows
+_ID = re.compile(r"[0-9a-f]{32}")
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=GuardedRoute)
+JobId = Annotated[
+    str,
+    Path(
+        description="as in `Location`",
+        json_schema_extra={"pattern": "^[0-9a-f]{32}$"},
+        examples=[EXAMPLE_JOB],
+    ),
+]
+
+
+async def look(request: Request, job_id: JobId) -> JobView:
+    """The caller's job.
+
+    Raises:
+        JobNotFound: none of this id, or one of another owner or of the other service.
+    """
+    if _ID.fullmatch(job_id) is None:
+        raise JobNotFound
+    context = context_of(request)
+    view = await context.ask(context.store.view, job_id, owner=request.state.owner)
+    if view.kind != context.kind:
+        raise JobNotFound
+    request.state.job = view.id
+    return view
+
+
+Looked = Annotated[JobView, Depends(look)]
+
+
+@router.get(
+    "/{job_id}",
+    summary="State of a job",
+    response_model=Job,
+    responses=problems(*KEYED, JobNotFound, InvalidRequest),
+)
+async def show(
+    request: Request,
+    view: Looked,
+    wait: Annotated[
+        float, Query(ge=0, le=300, description="seconds to wait for the job's end", examples=[30])
+    ] = 0,
+) -> Job:
+    """Answers at once, or, with `wait`, as soon as the job has ended or the seconds are over."""
+    context = context_of(request)
+    seconds = min(wait, context.settings.max_wait)
+    return Job.of(await settle(request, context, view, seconds))
+
+
+@router.get(
+    "/{job_id}/result",
+    summary="The picture of a finished job",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture. It can be read again for a minute, then it is gone",
+            "content": PICTURE_DOCS,
+            "headers": header_docs("DDSR-Recipe", "DDSR-Job", "Server-Timing"),
+        },
+        **problems(*KEYED, JobNotFound, JobNotReady, NotAcceptable, PromptTooLong, *FAILURES),
+    },
+)
+async def result(request: Request, view: Looked) -> Response:
+    """409 while the job runs; 410 after reading or expiry; the error of a job that failed."""
+    context = context_of(request)
+    found = await context.ask(context.store.result, view.id, owner=request.state.owner)
+    return picture(request, view.id, found, {})
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Cancel a job",
+    response_model=Job,
+    responses=problems(*KEYED, JobNotFound),
+)
+async def cancel(request: Request, view: Looked) -> Response:
+    """A queued job never starts, a running one stops within one diffusion step; an ended one stays."""
+    context = context_of(request)
+    ended = await context.ask(context.store.cancel, view.id, owner=request.state.owner)
+    return JSONResponse(Job.of(ended).model_dump(mode="json"))
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Follow a job by server-sent events",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Events named by the state; one of `done`, `failed`, `cancelled`, `expired` ends",
+            "content": {"text/event-stream": {"example": EVENT_EXAMPLE}},
+        },
+        **problems(*KEYED, JobNotFound),
+    },
+)
+async def events(request: Request, view: Looked) -> AsyncIterator[ServerSentEvent]:
+    """One event for the job as it is and for every change: place in the queue, step k of n, the end."""
+    context = context_of(request)
+    owner = request.state.owner
+    deadline = current_time() + context.settings.stream_seconds
+    yield _event(view)
+    while not view.terminal and current_time() < deadline:
+        await sleep(EVENT_PAUSE)
+        try:
+            new = await context.ask(context.store.view, view.id, owner=owner)
+        except (JobNotFound, QueueUnavailable):
+            return  # the client's reconnection gets the proper status
+        if new != view:
+            view = new
+            yield _event(view)
+
+
+def _event(view: JobView) -> ServerSentEvent:
+    return ServerSentEvent(event=view.state, data=Job.of(view), retry=2000)

@@ -1,0 +1,197 @@
+"""The OpenAPI document: problems, headers and examples that FastAPI cannot infer."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.common.problems import (
+    MEDIA_TYPE,
+    BadRequest,
+    BodyTooLarge,
+    InvalidRequest,
+    Issue,
+    NotAcceptable,
+    Problem,
+    RateLimited,
+    SecretInQuery,
+    SlowUpload,
+    TooBusy,
+    Unauthenticated,
+    UnsupportedMediaType,
+    describe,
+)
+from shared.errors import (
+    BrokenPicture,
+    ComputationFailed,
+    DdsrError,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    InvalidOption,
+    InvalidPrompt,
+    JobCancelled,
+    JobGone,
+    JobTimeout,
+    ModelError,
+    NoWorker,
+    PictureTooLarge,
+    PromptTooLong,
+    QueueFull,
+    QueueUnavailable,
+    SolverError,
+    UnsupportedPicture,
+    WorkerLost,
+    WrongPictureSize,
+)
+
+Document = dict[str, Any]
+Responses = dict[int | str, dict[str, Any]]
+
+EVERYWHERE = (SecretInQuery, DdsrError)
+KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
+EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
+EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
+EXAMPLE_RECIPE = "ddsr1.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
+SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
+
+HEADERS: Mapping[str, tuple[str, str]] = {
+    "X-Request-ID": ("Name of this request in the logs", EXAMPLE_ID),
+    "Location": ("Address of the job", f"/jobs/{EXAMPLE_JOB}"),
+    "Retry-After": ("Seconds after which to ask again", "2"),
+    "Preference-Applied": ("The part of `Prefer` that was followed", "wait=30"),
+    "DDSR-Recipe": ("The public parameters that the receiver needs, in one line", EXAMPLE_RECIPE),
+    "DDSR-Job": ("Id of the job", EXAMPLE_JOB),
+    "Server-Timing": ("Seconds of computation, in milliseconds", "compute;dur=4210"),
+    "WWW-Authenticate": ("How to authenticate", 'Bearer realm="ddsr"'),
+}
+
+
+def header_docs(*names: str) -> dict[str, Any]:
+    """The `headers` of a response."""
+    return {
+        name: {"description": HEADERS[name][0], "schema": {"type": "string"}, "example": HEADERS[name][1]}
+        for name in names
+    }
+
+
+def problems(*kinds: type[DdsrError]) -> Responses:
+    """The `responses` of a route for these errors, by status, with one example for every code."""
+    by_status: dict[int, list[type[DdsrError]]] = defaultdict(list)
+    every: tuple[type[DdsrError], ...] = (*EVERYWHERE, *kinds)
+    for kind in dict.fromkeys(every):
+        by_status[kind.status].append(kind)
+    return {status: _response(kinds) for status, kinds in sorted(by_status.items())}
+
+
+def _response(kinds: list[type[DdsrError]]) -> dict[str, Any]:
+    examples = {kind.code: {"summary": kind.title, "value": example(kind)} for kind in kinds}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+
+
+def example(kind: type[DdsrError]) -> dict[str, Any]:
+    """An example body of a problem."""
+    issues = [Issue(loc=["body", "identity_prompt"], type="missing")] if kind is InvalidRequest else None
+    return describe(kind(), request_id=EXAMPLE_ID, issues=issues).model_dump(exclude_none=True)
+
+
+PICTURE_DOCS = {
+    media: {"schema": {"type": "string", "contentMediaType": media}, "example": "<the bytes of the picture>"}
+    for media in ("image/png", "image/jpeg", "image/webp")
+}
+SUBMISSION = (
+    *KEYED,
+    BadRequest,
+    NotAcceptable,
+    SlowUpload,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    BodyTooLarge,
+    PictureTooLarge,
+    UnsupportedMediaType,
+    UnsupportedPicture,
+    InvalidRequest,
+    BrokenPicture,
+    WrongPictureSize,
+    InvalidPrompt,
+    PromptTooLong,
+    InvalidOption,
+    QueueFull,
+    NoWorker,
+    TooBusy,
+)
+FAILURES = (JobCancelled, JobGone, JobTimeout, WorkerLost, ComputationFailed, ModelError, SolverError)
+
+
+def submission_docs(form: dict[str, Any], *more: type[DdsrError], file_field: str) -> dict[str, Any]:
+    """The documentation of a `POST` that queues a job; `form` is an example of its body."""
+    encoding = {file_field: {"contentType": "image/png, image/jpeg, image/webp"}}
+    return {
+        "responses": {
+            200: {
+                "description": "The picture, where the job ended in time",
+                "content": PICTURE_DOCS,
+                "headers": header_docs("DDSR-Recipe", "DDSR-Job", "Preference-Applied", "Server-Timing"),
+            },
+            202: {
+                "description": "Queued or running: ask at `Location`",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}},
+                "headers": header_docs("Location", "DDSR-Job", "Preference-Applied"),
+            },
+            **problems(*SUBMISSION, *more, *FAILURES),
+        },
+        "openapi_extra": {
+            "requestBody": {"content": {"multipart/form-data": {"example": form, "encoding": encoding}}}
+        },
+    }
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Give `app` the finished document; it is made at the first request for it."""
+
+    def document() -> Document:
+        if app.openapi_schema is None:
+            app.openapi_schema = _finish(
+                get_openapi(
+                    title=app.title,
+                    version=app.version,
+                    summary=app.summary,
+                    description=app.description,
+                    routes=app.routes,
+                    tags=app.openapi_tags,
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi: Callable[[], Document] = document  # type: ignore[method-assign, misc]
+
+
+def _finish(document: Document) -> Document:
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.setdefault("schemas", {}).update(schema.pop("$defs", {}))
+    components["schemas"]["Problem"] = schema
+    for path in document["paths"].values():
+        for operation in path.values():
+            _finish_operation(operation)
+    return document
+
+
+def _finish_operation(operation: Document) -> None:
+    """Headers that come with a status, whatever the route; keys where a route can answer 401."""
+    for status, response in operation["responses"].items():
+        names = ["X-Request-ID"]
+        names += ["WWW-Authenticate"] if status == "401" else []
+        names += ["Retry-After"] if status in ("202", "429", "503") else []
+        response.setdefault("headers", {}).update(header_docs(*names))
+    if "401" in operation["responses"]:
+        operation["security"] = SECURITY

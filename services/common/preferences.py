@@ -1,0 +1,82 @@
+"""What a client asks for in `Prefer` (RFC 7240) and `Accept` (RFC 9110, 12.5.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.common.problems import NotAcceptable
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How long a client waits for its result. `applied` is the header that says so."""
+
+    seconds: float
+    applied: str | None
+
+
+def parse_prefer(header: str | None, *, default: float, longest: float) -> Preference:
+    """Read `respond-async` and `wait=N`; whatever else stands there is ignored, as the RFC asks."""
+    wait: float | None = None
+    respond_async = False
+    for part in (header or "").split(","):
+        name, _, value = part.partition(";")[0].partition("=")
+        if name.strip().lower() == "respond-async":
+            respond_async = True
+        elif name.strip().lower() == "wait" and wait is None:
+            wait = _seconds(value)
+    if wait is not None:
+        seconds = min(wait, longest)
+        return Preference(
+            seconds, f"respond-async, wait={seconds:g}" if respond_async else f"wait={seconds:g}"
+        )
+    if respond_async:
+        return Preference(0.0, "respond-async")
+    return Preference(min(default, longest), None)
+
+
+def _seconds(text: str) -> float | None:
+    digits = text.strip().strip('"')
+    return float(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None
+
+
+def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:
+    """The offered type that the client likes best; the earlier one where it likes two alike.
+
+    Raises:
+        NotAcceptable: none will do.
+    """
+    ranges = _ranges(accept)
+    weights = [_weight(ranges, kind) for kind in offered]
+    best = max(weights)
+    if best <= 0:
+        raise NotAcceptable(f"this address offers {', '.join(offered)}")
+    return offered[weights.index(best)]
+
+
+def _ranges(accept: str | None) -> list[tuple[str, float]]:
+    if accept is None or not accept.strip():
+        return [("*/*", 1.0)]
+    return [_range(part) for part in accept.split(",") if part.strip()]
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return media, _quality(value.strip())
+    return media, 1.0
+
+
+def _quality(text: str) -> float:
+    plain = text.replace(".", "", 1)
+    return min(float(text), 1.0) if plain.isascii() and plain.isdigit() else 0.0
+
+
+def _weight(ranges: Sequence[tuple[str, float]], kind: str) -> float:
+    """The weight of the most specific range that covers `kind`; 0 where none does."""
+    for candidate in (kind, kind.partition("/")[0] + "/*", "*/*"):
+        found = [quality for media, quality in ranges if media == candidate]
+        if found:
+            return max(found)
+    return 0.0

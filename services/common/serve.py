@@ -1,0 +1,45 @@
+"""Start one service under uvicorn."""
+
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.common.guard import is_loopback
+from services.common.keys import load_keys
+from services.common.settings import ServiceSettings
+from shared.errors import KeyFileError
+
+GRACE = 10  # seconds that open requests get after SIGTERM
+
+
+def refusal(settings: ServiceSettings) -> str | None:
+    """Why the service must not start, or None. Nobody outside this machine is served without keys."""
+    if not load_keys(settings) and not is_loopback(settings.host):
+        return f"set DDSR_API_KEYS or DDSR_API_KEYS_FILE to listen on {settings.host}"
+    return None
+
+
+def serve(create: Callable[[], FastAPI], settings: ServiceSettings) -> int:
+    """Run until a signal. The access log is ours (uvicorn's prints query strings), and so is every answer."""
+    try:
+        reason = refusal(settings)
+        app = None if reason else create()
+    except (ValueError, OSError, KeyFileError) as error:
+        reason, app = str(error), None
+    if app is None:
+        sys.stderr.write(f"refusing to start: {reason}\n")
+        return 2
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=GRACE,
+    )
+    return 0

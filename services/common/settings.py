@@ -1,0 +1,54 @@
+"""What the two services read from the environment, once, at start."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class ServiceSettings(BaseSettings):
+    """Limits, addresses and keys of one service; every field is an environment variable `DDSR_<NAME>`.
+
+    Seconds are seconds, sizes are bytes or pixels. `api_keys` holds hashes only (see `services.common.keys`).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DDSR_", extra="ignore", frozen=True, populate_by_name=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded-For is believed")
+
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="lines `name:sha256:hex`; in the environment parted by spaces or commas"
+    )
+    api_keys_file: Path | None = Field(default=None, description="a file of such lines, with # for remarks")
+    metrics_open: bool = Field(default=False, description="/metrics needs no key even where keys are set")
+
+    max_body_bytes: int = Field(default=12 * MIB, ge=1024)
+    max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_prompt: int = Field(default=256, ge=1, description="characters")
+    max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
+    min_side: int = Field(default=16, ge=1)
+    max_steps: int = Field(default=200, ge=1, le=1000)
+    max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
+    upload_seconds: float = Field(default=60.0, gt=0, description="a body must have arrived by then")
+
+    default_wait: float = Field(default=60.0, ge=0, description="without `Prefer: wait`")
+    max_wait: float = Field(default=300.0, ge=0)
+    retry_after: int = Field(default=2, ge=1, description="the hint of 202 and of 503")
+    stream_seconds: float = Field(default=3600.0, gt=0, description="the longest event stream")
+
+    rate_limit: str = Field(default="60/minute", description="POSTs of one key or address; empty: none")
+    poll_limit: str = Field(default="1200/minute", description="other requests for jobs; empty: none")
+
+    log_level: str = "info"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def split_keys(cls, value: object) -> object:
+        """Lines out of one environment variable."""
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value

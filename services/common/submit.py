@@ -1,0 +1,93 @@
+"""The common half of `POST /hide` and `POST /recover`: queue the job, wait as the client prefers, answer."""
+
+from typing import Annotated
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from services.common.answers import answer, settle
+from services.common.context import Context
+from services.common.preferences import Preference, choose_media_type, parse_prefer
+from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
+from shared.jobs_models import MEDIA_TYPES, PictureFormat
+
+KEY_PATTERN = r"^[\x21-\x7e]+$"
+
+
+Webhook = Annotated[
+    str | None,
+    Field(
+        default=None,
+        max_length=2048,
+        description="URL that is told of the job's id and status at its end, signed by Standard Webhooks",
+        examples=["https://example.org/hooks/ddsr"],
+    ),
+]
+
+
+class SubmitHeaders(BaseModel):
+    """Headers that change how a submission is answered."""
+
+    prefer: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=256,
+            description="`wait=N`: wait up to N seconds for the picture; `respond-async`: do not (RFC 7240)",
+            examples=["wait=30", "respond-async"],
+        ),
+    ]
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            default=None,
+            min_length=1,
+            max_length=255,
+            pattern=KEY_PATTERN,
+            description="A second request with this key and the same content gives the first job back",
+            examples=["7c1f0b8e-6a1d-4b43-9f4e-2d2f7f0a9c11"],
+        ),
+    ]
+
+
+def preference_of(context: Context, headers: SubmitHeaders) -> Preference:
+    """How long to wait."""
+    settings = context.settings
+    return parse_prefer(headers.prefer, default=settings.default_wait, longest=settings.max_wait)
+
+
+def picture_format(
+    request: Request, asked: PictureFormat | None, offered: tuple[PictureFormat, ...]
+) -> PictureFormat:
+    """The format that the form asks for, else the one that `Accept` likes best.
+
+    Raises:
+        NotAcceptable: `Accept` excludes it. Asked before any work, so that a result is not made for nothing.
+    """
+    choices = (asked,) if asked else offered
+    chosen = choose_media_type(request.headers.get("accept"), [MEDIA_TYPES[name] for name in choices])
+    return next(name for name in choices if MEDIA_TYPES[name] == chosen)
+
+
+async def submit(
+    request: Request,
+    context: Context,
+    job: HideRequest | RecoverRequest,
+    headers: SubmitHeaders,
+    webhook: str | None,
+) -> Response:
+    """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it."""
+    claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
+    owner = request.state.owner
+    view = await context.ask(
+        context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook
+    )
+    request.state.slot.release()
+    request.state.job = view.id
+    if not view.replayed:
+        context.metrics.jobs.labels(context.kind).inc()
+    preference = preference_of(context, headers)
+    view = await settle(request, context, view, preference.seconds)
+    if not view.terminal and claim is None and webhook is None and await request.is_disconnected():
+        view = await context.ask(context.store.cancel, view.id, owner=owner)
+    return await answer(request, context, view, preference)

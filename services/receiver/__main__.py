@@ -1,0 +1,10 @@
+"""`python -m services.receiver`: serve on `DDSR_HOST`, port `DDSR_RECEIVER_PORT` (8002)."""
+
+import sys
+
+from services.common.serve import serve
+from services.receiver.app import ReceiverSettings, create_app
+
+if __name__ == "__main__":
+    settings = ReceiverSettings()
+    sys.exit(serve(lambda: create_app(settings), settings))

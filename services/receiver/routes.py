@@ -1,0 +1,47 @@
+"""`POST /recover`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Header, Request, Response
+
+from services.common.context import context_of
+from services.common.guard import GuardedRoute
+from services.common.intake import check_prompt, fleet_of, take_picture, take_recipe, take_upload
+from services.common.openapi import submission_docs
+from services.common.submit import SubmitHeaders, picture_format, submit
+from services.receiver.schemas import RecoverForm
+from shared.errors import MissingRecipe, RecipeError, RecipeMismatch
+from shared.jobs import RecoverRequest
+
+router = APIRouter(tags=["recover"], route_class=GuardedRoute)
+EXAMPLE: dict[str, Any] = {
+    "stego": "<the bytes of the PNG from /hide>",
+    "identity_prompt": "the red kite over Ullapool, 1987",
+}
+
+
+@router.post(
+    "/recover",
+    summary="Recover a hidden face",
+    response_class=Response,
+    **submission_docs(EXAMPLE, MissingRecipe, RecipeError, RecipeMismatch, file_field="stego"),
+)
+async def recover(
+    request: Request,
+    form: Annotated[RecoverForm, Form(media_type="multipart/form-data")],
+    headers: Annotated[SubmitHeaders, Header()],
+) -> Response:
+    """The answer is a face. Whether it is the right one, only its holder's own verification decides.
+
+    A wrong identity prompt is no error: it gives 200 and a stranger's picture, as quickly and as plausibly as
+    the right one. Any other answer would tell whoever guesses that a guess was right.
+    """
+    context = context_of(request)
+    check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt)
+    chosen = picture_format(request, None, ("png", "jpeg", "webp"))
+    fleet = await fleet_of(context)
+    data = await take_upload(context, form.stego)
+    picture = await take_picture(context, data, fleet.size, "none")
+    recipe = await context.compute(take_recipe, form.recipe, data, fleet.models)
+    job = RecoverRequest(picture, form.identity_prompt, recipe, chosen)
+    return await submit(request, context, job, headers, form.webhook)

@@ -1,0 +1,41 @@
+"""The form of `POST /recover`."""
+
+from typing import Annotated
+
+from fastapi import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from services.common.openapi import EXAMPLE_RECIPE
+from services.common.submit import Webhook
+from shared.recipe import MAX_TEXT
+
+
+class RecoverForm(BaseModel):
+    """What `POST /recover` takes. An unknown field is refused: it may be a misspelt option."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    stego: Annotated[
+        UploadFile,
+        Field(
+            description="The picture that hides the face, in the sender's size: PNG, JPEG or WebP, by content"
+        ),
+    ]
+    identity_prompt: Annotated[
+        SecretStr,
+        Field(
+            description="The secret under which the face was hidden; a wrong one gives a stranger's picture",
+            json_schema_extra={"minLength": 1, "maxLength": 256},
+            examples=["the red kite over Ullapool, 1987"],
+        ),
+    ]
+    recipe: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=MAX_TEXT,
+            description="The sender's `DDSR-Recipe`; needed where the channel took it out of the picture",
+            examples=[EXAMPLE_RECIPE],
+        ),
+    ]
+    webhook: Webhook

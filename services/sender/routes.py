@@ -1,0 +1,49 @@
+"""`POST /hide`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Header, Request, Response
+
+from services.common.context import context_of
+from services.common.guard import GuardedRoute
+from services.common.intake import check_prompt, check_steps, fleet_of, take_picture, take_upload
+from services.common.openapi import submission_docs
+from services.common.submit import SubmitHeaders, picture_format, submit
+from services.sender.schemas import HideForm
+from shared.jobs import HideRequest
+
+router = APIRouter(tags=["hide"], route_class=GuardedRoute)
+EXAMPLE: dict[str, Any] = {
+    "image": "<the bytes of a JPEG>",
+    "identity_prompt": "the red kite over Ullapool, 1987",
+    "disguise_prompt": "a photo of an old man with a beard",
+    "format": "png",
+}
+
+
+@router.post(
+    "/hide",
+    summary="Hide a face in an innocent picture",
+    response_class=Response,
+    **submission_docs(EXAMPLE, file_field="image"),
+)
+async def hide(
+    request: Request,
+    form: Annotated[HideForm, Form(media_type="multipart/form-data")],
+    headers: Annotated[SubmitHeaders, Header()],
+) -> Response:
+    """The answer is the picture, with its recipe in `DDSR-Recipe`; or 202 and a job, as `Prefer` asks."""
+    context = context_of(request)
+    longest = context.settings.max_prompt
+    check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", longest)
+    chosen = picture_format(request, form.format, ("png", "jpeg", "webp"))
+    size = (await fleet_of(context)).size
+    picture = await take_picture(context, await take_upload(context, form.image), size, form.crop)
+    job = HideRequest(
+        picture=picture,
+        identity_prompt=form.identity_prompt,
+        disguise_prompt=check_prompt(form.disguise_prompt, "disguise_prompt", longest),
+        steps=check_steps(form.steps, context.settings.max_steps),
+        format=chosen,
+    )
+    return await submit(request, context, job, headers, form.webhook)
