@@ -1,0 +1,119 @@
+"""The composition root of a worker process: keys, Redis, engine, threads, and the loop."""
+
+import os
+import resource
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from prometheus_client import start_http_server
+
+from shared.envelope import Keyring
+from shared.errors import DdsrError
+from shared.jobs import open_redis
+from shared.jobs_models import WorkerInfo
+from shared.settings import QueueSettings, WorkerSettings
+from shared.webhooks import load_secret
+from worker import logs
+from worker.batching import BatchWorker
+from worker.desk import Desk
+from worker.engine import Engine
+from worker.metrics import WorkerMetrics
+from worker.outbox import Outbox
+
+_MISSED = 4  # heartbeats that a worker may miss before the services think it dead
+
+
+def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[[], Engine]) -> int:
+    """Work until SIGTERM (0) or until Redis goes away (1, for the supervisor to start it again)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold faces and prompts
+    log = logs.configure(settings.log_level)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    try:
+        keys = Keyring.load_or_create(settings.worker_keys)
+        if settings.public_keys_file is not None:
+            publish(keys, settings.public_keys_file)
+        start = time.perf_counter()
+        engine = load()
+        seconds = round(time.perf_counter() - start, 3)
+        log.info("loaded", worker=name, model=engine.fingerprint, seconds=seconds)
+        return _serve(name, queue_settings, settings, keys, engine, log)
+    except redis.RedisError as error:
+        log.error("redis went away", worker=name, **logs.where(error))
+    except DdsrError as error:
+        log.error("cannot work", worker=name, code=error.code, detail=error.detail)
+    return 1
+
+
+def _serve(
+    name: str,
+    queue_settings: QueueSettings,
+    settings: WorkerSettings,
+    keys: Keyring,
+    engine: Engine,
+    log: logs.Log,
+) -> int:
+    metrics = WorkerMetrics()
+    metrics.model.info({"fingerprint": engine.fingerprint, "image_size": str(engine.image_size)})
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host, registry=metrics.registry)
+    connection = open_redis(queue_settings)
+    desk = Desk(connection, queue_settings, keys)
+    worker = BatchWorker(
+        connection,
+        engine,
+        desk,
+        name=name,
+        queue_settings=queue_settings,
+        settings=settings,
+        metrics=metrics,
+        log=log,
+    )
+    secret = load_secret(settings.webhook_secret_file)
+    outbox = Outbox(desk, secret, allow_private=settings.webhook_allow_private, metrics=metrics, log=log)
+    info = WorkerInfo(name, keys.current.public.to_text(), engine.fingerprint, engine.image_size)
+    ttl = max(2, round(_MISSED * settings.heartbeat_interval))
+    desk.announce(info, ttl)
+    stop = threading.Event()
+
+    def pulse() -> None:
+        desk.announce(info, ttl)
+        worker.beat()
+        metrics.queued.set(worker.queued())
+
+    def send() -> None:
+        while not stop.is_set() and outbox.send_one():
+            pass
+
+    for action, pause in ((pulse, settings.heartbeat_interval), (send, 0.5)):
+        threading.Thread(target=_every, args=(pause, stop, action, log), daemon=True).start()
+    log.info("ready", worker=name)
+    try:
+        worker.work(logging_level="WARNING")
+        desk.withdraw(name)
+    finally:
+        stop.set()
+    log.info("stopped", worker=name, asked=worker.asked_to_stop)
+    return 0 if worker.asked_to_stop else 1
+
+
+def _every(seconds: float, stop: threading.Event, action: Callable[[], None], log: logs.Log) -> None:
+    while not stop.wait(seconds):
+        try:
+            action()
+        except redis.RedisError as error:
+            log.warning("redis does not answer", error=type(error).__name__)
+        except Exception as error:
+            log.error("thread", **logs.where(error))
+
+
+def publish(keys: Keyring, path: Path) -> None:
+    """Write the public keys, one a line, for the services to pin."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft.write_text("".join(key.to_text() + "\n" for key in keys.public_keys), encoding="ascii")
+    draft.replace(path)

@@ -1,0 +1,373 @@
+"""The RQ worker: warm, one process, one queue, computing compatible jobs in one batch.
+
+RQ brings what is hard to get right (an id is never lost between dequeue and start, an abandoned job is queued
+again); this file adds what `SimpleWorker` lacks: heartbeats during a computation, batches, an allow-list, and
+an orderly end.
+
+One round: take a job; take fresh jobs of the same batch within a short window; begin each (RQ's execution,
+then our claim by its id); open the requests; compute once; store each result; close RQ's books for each. A
+job that was tried before runs alone, so that one which kills its worker takes nobody with it twice.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.executions import Execution
+from rq.intermediate_queue import IntermediateQueue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import UnixSignalDeathPenalty
+from rq.utils import now
+from rq.worker.base import StopRequested, WorkerStatus
+
+from shared.errors import ComputationFailed, DdsrError, JobTimeout, WorkerLost
+from shared.jobs_models import TASKS, TERMINAL, Kind
+from shared.settings import QueueSettings, WorkerSettings
+from worker import tasks
+from worker.desk import Desk, OpenJob
+from worker.engine import Engine, Outcome, Stop
+from worker.logs import Log, where
+from worker.metrics import WorkerMetrics
+
+_PATIENCE = 120.0  # seconds for which a finished result waits for Redis to come back
+_GRACE = 5  # seconds between the polite end of a batch (between steps) and the alarm
+
+
+class IdJob(Job):  # type: ignore[misc]
+    """A queue entry: one of our functions, called with its own id. Everything else that RQ could run is
+    ignored.
+    """
+
+    def is_ours(self) -> bool:
+        try:
+            return self.func_name in TASKS and tuple(self.args) == (self.id,) and not self.kwargs
+        except Exception:
+            return False  # data that does not even parse
+
+    def _execute(self) -> None:
+        if not self.is_ours():
+            raise PermissionError("the function is not on the list")
+        super()._execute()
+
+    def execute_success_callback(self, *args: Any) -> None:
+        """Callbacks are names in Redis: not run."""
+
+    def execute_failure_callback(self, *args: Any) -> None:
+        """Callbacks are names in Redis: not run."""
+
+    def execute_stopped_callback(self, *args: Any) -> None:
+        """Callbacks are names in Redis: not run."""
+
+    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
+        """RQ's own webhooks would carry an error's text: not sent."""
+
+
+class _Intermediate(IntermediateQueue):  # type: ignore[misc]
+    stuck_after = 15
+
+    def should_be_cleaned_up(self, job_id: str) -> bool:
+        seen = self.get_first_seen(job_id)
+        return seen is not None and (now() - seen).total_seconds() > self.stuck_after
+
+    def remove(self, job_id: str) -> None:
+        super().remove(job_id)
+        self.connection.delete(self.get_first_seen_key(job_id))
+
+
+class IdQueue(Queue):  # type: ignore[misc]
+    """RQ's queue with a maintenance lock that dies soon with its owner, and a shorter wait for stuck ids."""
+
+    job_class = IdJob
+
+    def acquire_maintenance_lock(self) -> bool:
+        return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=30))
+
+    @property
+    def intermediate_queue(self) -> IntermediateQueue:
+        return _Intermediate(self.key, self.connection)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A queue entry that this worker has begun."""
+
+    job: Job
+    execution: Execution
+
+
+class BatchWorker(SimpleWorker):  # type: ignore[misc]
+    """One a process (and one a GPU). `work()` returns after SIGTERM or SIGINT, with nothing held."""
+
+    job_class = IdJob
+    queue_class = IdQueue
+    log_result_lifespan = False
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        engine: Engine,
+        desk: Desk,
+        *,
+        name: str,
+        queue_settings: QueueSettings,
+        settings: WorkerSettings,
+        metrics: WorkerMetrics,
+        log: Log,
+    ) -> None:
+        _Intermediate.stuck_after = settings.stuck_after
+        super().__init__(
+            [
+                IdQueue(
+                    queue_settings.queue, connection=connection, job_class=IdJob, serializer=JSONSerializer
+                )
+            ],
+            name=name,
+            connection=connection,
+            worker_ttl=16,  # makes RQ's blocking dequeue last a second, so that SIGTERM is heard
+            maintenance_interval=settings.maintenance_interval,
+            log_job_description=False,
+            serializer=JSONSerializer,
+            exception_handlers=[self._abandoned],
+        )
+        self._engine = engine
+        self._desk = desk
+        self._settings = settings
+        self._queue_settings = queue_settings
+        self._metrics = metrics
+        self._log = log
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+
+    # ---- one round
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """RQ's hook: called with the first job of a batch."""
+        first, *rest = self._collect(job, queue)
+        held = [self._begin(entry, queue) for entry in [first, *rest] if self._admit(entry, queue)]
+        with self._beating(held):
+            self._process(held)
+            for entry in held:
+                self.execution = entry.execution
+                self.perform_job(entry.job, queue)
+        self.set_state(WorkerStatus.IDLE)
+
+    def _collect(self, job: Job, queue: Queue) -> list[Job]:
+        """The job and the fresh jobs of its batch that come within the window."""
+        jobs = [job]
+        batch = self._desk.batch_of(job.id)
+        deadline = time.monotonic() + self._settings.batch_window
+        while batch is not None and len(jobs) < self._settings.batch_size:
+            room = self._settings.batch_size - len(jobs)
+            ids = self._desk.company(batch, room, queue.key, queue.intermediate_queue_key)
+            found = IdJob.fetch_many(ids, connection=self.connection, serializer=self.serializer)
+            jobs += [entry for entry in found if entry is not None]
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(left, 0.01))
+        return jobs
+
+    def _admit(self, job: Job, queue: Queue) -> bool:
+        """Refuse what is not ours; give back what only another worker can open."""
+        if not job.is_ours():
+            self._log.warning("refused", job=job.id)
+            job.delete()
+            self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+            return False
+        if self._desk.for_others(job.id):
+            with self.connection.pipeline() as pipe:
+                pipe.lrem(queue.intermediate_queue_key, 1, job.id)
+                queue.push_job_id(job.id, pipeline=pipe)
+                pipe.execute()
+            time.sleep(0.2)  # the worker that can open it may be waiting
+            return False
+        return True
+
+    def _begin(self, job: Job, queue: Queue) -> Held:
+        execution = self.prepare_execution(job)
+        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+        return Held(job, execution)
+
+    def _process(self, held: Sequence[Held]) -> None:
+        """Claim, open, compute and finish; afterwards every record is settled."""
+        opened: list[OpenJob] = []
+        for entry in held:
+            kind = TASKS[entry.job.func_name]
+            if (job := self._open(entry, kind)) is not None:
+                opened.append(job)
+            tasks.settle(kind, entry.job.id)
+        for kind in ("hide", "recover"):
+            if jobs := [job for job in opened if job.kind == kind]:
+                self._compute(kind, jobs)
+
+    def _open(self, entry: Held, kind: Kind) -> OpenJob | None:
+        job_id, execution = entry.job.id, entry.execution.id
+        start = time.perf_counter()
+        claim = self._desk.claim(job_id, execution, self.name)
+        if claim.state == "exhausted":
+            self._fail(kind, job_id, "", WorkerLost())
+        if claim.state != "running":
+            self._log.info("skipped", job=job_id, state=claim.state)
+            return None
+        if claim.attempts > 1:
+            self._metrics.retries.labels(kind).inc()
+        try:
+            job = self._desk.open(job_id, kind, execution)
+        except DdsrError as error:
+            self._fail(kind, job_id, execution, error)
+            return None
+        self._metrics.wait.labels(kind).observe(max(0.0, time.time() - job.created))
+        self._stage(job, "open", start)
+        return job
+
+    def _compute(self, kind: Kind, jobs: Sequence[OpenJob]) -> None:
+        limit = self._queue_settings.job_timeout
+        deadline = time.monotonic() + limit
+        start = time.perf_counter()
+        self._metrics.batch.labels(kind).observe(len(jobs))
+        try:
+            with UnixSignalDeathPenalty(limit + _GRACE, _Overdue):
+                outcomes = self._engine.run(
+                    [job.request for job in jobs], self._watch(jobs, deadline), self._unforeseen
+                )
+        except Stop:
+            outcomes = [Outcome(error=JobTimeout())] * len(jobs)
+        except _Overdue:
+            outcomes = [Outcome(error=JobTimeout())] * len(jobs)
+        self._metrics.stage.labels(kind, "compute").observe(time.perf_counter() - start)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._finish(job, outcome)
+
+    def _watch(self, jobs: Sequence[OpenJob], deadline: float) -> Callable[[Sequence[int], int, int], None]:
+        """Called between steps: report progress; stop when time is up or nobody wants a result."""
+
+        def on_step(part: Sequence[int], step: int, steps: int) -> None:
+            if time.monotonic() > deadline:
+                raise Stop
+            try:
+                wanted = self._desk.progress([jobs[i] for i in part], step, steps)
+            except redis.RedisError:
+                return  # Redis may come back before the computation ends
+            if not any(wanted):
+                raise Stop
+
+        return on_step
+
+    def _finish(self, job: OpenJob, outcome: Outcome) -> None:
+        start = time.perf_counter()
+        if outcome.result is None:
+            self._fail(job.kind, job.id, job.execution, outcome.error or ComputationFailed())
+            return
+        result = outcome.result
+        if self._patiently(lambda: self._desk.done(job, result)):
+            self._count(job.kind, job.id, "done", seconds=result.seconds)
+        else:
+            self._count(job.kind, job.id, "dropped")
+        self._stage(job, "store", start)
+
+    def _fail(self, kind: Kind, job_id: str, execution: str, error: DdsrError) -> None:
+        ended = self._patiently(lambda: self._desk.failed(job_id, execution, error))
+        self._count(kind, job_id, "failed" if ended else "dropped", code=error.code)
+
+    def _patiently(self, action: Callable[[], bool]) -> bool:
+        """Repeat while Redis is away: the computation is worth more than the wait."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return action()
+            except redis.RedisError:
+                if time.monotonic() > deadline or self._cold:
+                    raise
+                time.sleep(0.2)
+
+    # ---- books, heartbeats, logs
+
+    @contextmanager
+    def _beating(self, held: Sequence[Held]) -> Iterator[None]:
+        with self._lock:
+            self._held = {entry.job.id: entry for entry in held}
+            self._metrics.running.set(len(held))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held = {}
+                self._metrics.running.set(0)
+
+    def beat(self) -> None:
+        """Keep what is held alive in RQ's books. Called by the pulse thread every `heartbeat_interval`."""
+        with self._lock:
+            held = list(self._held.values())
+        if not held:
+            return
+        with self.connection.pipeline() as pipe:
+            self.heartbeat(self.worker_ttl + 60, pipeline=pipe)
+            for entry in held:
+                registry = entry.job.started_job_registry
+                entry.execution.heartbeat(registry, self._settings.heartbeat_ttl, pipeline=pipe)
+            pipe.execute()
+
+    def queued(self) -> int:
+        return int(self.connection.llen(self.queues[0].key))
+
+    def get_heartbeat_ttl(self, job: Job) -> int:
+        return self._settings.heartbeat_ttl
+
+    def _abandoned(self, job: Job, *exc_info: Any) -> bool:
+        """RQ found a job whose worker fell silent. The last attempt ends our record as well."""
+        if not job.should_retry and self._desk.state(job.id) not in TERMINAL:
+            kind = TASKS.get(job.description or "", "hide") if not job.is_ours() else TASKS[job.func_name]
+            self._fail(kind, job.id, "", WorkerLost())
+        return False
+
+    def _stage(self, job: OpenJob, stage: str, start: float) -> None:
+        seconds = time.perf_counter() - start
+        self._metrics.stage.labels(job.kind, stage).observe(seconds)
+        self._log.debug("stage", job=job.id, stage=stage, seconds=round(seconds, 4))
+
+    def _count(self, kind: Kind, job_id: str, outcome: str, **fields: Any) -> None:
+        self._metrics.jobs.labels(kind, outcome).inc()
+        self._log.info("ended", job=job_id, kind=kind, outcome=outcome, **fields)
+
+    def _unforeseen(self, error: BaseException) -> None:
+        self._log.error("computation failed", **where(error))
+
+    # ---- start and end
+
+    _cold = False
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """RQ asks just before it dequeues: the one place where nothing is held, so the place to stop."""
+        if self._stop_requested:
+            raise StopRequested
+        return bool(super().should_run_maintenance_tasks)
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return bool(self._stop_requested)
+
+    def _shutdown(self) -> None:
+        """Warm end: finish what is held. Only a flag, as a signal may arrive between any two instructions."""
+        self._stop_requested = True
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        self._cold = True
+        super().request_force_stop(signum, frame)
+
+    def subscribe(self) -> None:
+        """No remote commands: a running job is cancelled through its record."""
+
+    def unsubscribe(self) -> None:
+        """See `subscribe`."""
+
+
+class _Overdue(Exception):
+    """The alarm behind a batch whose step never ended."""

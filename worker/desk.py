@@ -1,0 +1,163 @@
+"""The worker's side of a job's record: claim it, open its request, report steps, finish it, announce the
+worker.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import redis
+
+from shared import jobs_records as records
+from shared.envelope import Keyring, PublicKey, recipients_of, seal
+from shared.errors import DdsrError, EnvelopeError
+from shared.jobs_models import JobResult, Kind, Request, State, WorkerInfo, unpack_request
+from shared.settings import QueueSettings
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a try to take a job gave. `state` 'running': it is ours; 'exhausted': one attempt too many."""
+
+    state: str
+    attempts: int
+
+
+@dataclass(frozen=True, repr=False)
+class OpenJob:
+    """A claimed job with its request in the clear. Lives in memory only."""
+
+    id: str
+    kind: Kind
+    execution: str
+    request: Request
+    reply_key: PublicKey
+    created: float
+
+
+class Desk:
+    """Thread-safe. Methods raise redis.RedisError while Redis is away."""
+
+    def __init__(self, connection: redis.Redis, settings: QueueSettings, keys: Keyring) -> None:
+        self._redis: Any = connection
+        self._settings = settings
+        self._keys = keys
+        self._claim = connection.register_script(records.CLAIM)
+        self._progress = connection.register_script(records.PROGRESS)
+        self._finish = connection.register_script(records.FINISH)
+        self._drain = connection.register_script(records.DRAIN)
+        self._due = connection.register_script(records.DUE)
+
+    def batch_of(self, job_id: str) -> str | None:
+        """The batch name of a fresh job; None for one that was tried before (it runs alone) or is unknown."""
+        batch, attempts = self._redis.hmget(records.record_key(job_id), "batch", "attempts")
+        return batch.decode() if batch is not None and int(attempts or 0) == 0 else None
+
+    def company(self, batch: str, count: int, queue: str, intermediate: str) -> list[str]:
+        """Take up to `count` more fresh jobs of one batch out of the queue; their ids wait in the
+        intermediate one.
+        """
+        keys = [queue, intermediate]
+        found = self._drain(keys=keys, args=[records.PREFIX, batch, count, 8 * count + 8])
+        return [job_id.decode() for job_id in found]
+
+    def for_others(self, job_id: str) -> bool:
+        """Whether a job's request is there but sealed to other workers' keys only."""
+        sealed = self._redis.get(records.request_key(job_id))
+        try:
+            return sealed is not None and not self._keys.can_open(sealed)
+        except EnvelopeError:
+            return False  # damaged: claim it, so that it fails
+
+    def claim(self, job_id: str, execution: str, worker: str) -> Claim:
+        """Take a job, from whoever held it. An execution that was taken over can do no harm any more."""
+        keys = [records.record_key(job_id)]
+        args: list[Any] = [execution, time.time(), worker, self._settings.retries + 1]
+        state, attempts = self._claim(keys=keys, args=args)
+        return Claim(state.decode(), int(attempts))
+
+    def open(self, job_id: str, kind: Kind, execution: str) -> OpenJob:
+        """Open the request of a claimed job.
+
+        Raises:
+            EnvelopeError: it is gone, damaged, of another job or kind, or its key was destroyed.
+        """
+        sealed = self._redis.get(records.request_key(job_id))
+        if sealed is None:
+            raise EnvelopeError
+        created = float(self._redis.hget(records.record_key(job_id), "created") or 0)
+        request, reply = unpack_request(kind, self._keys.open(sealed, records.request_context(kind, job_id)))
+        return OpenJob(job_id, kind, execution, request, PublicKey.from_text(reply), created)
+
+    def progress(self, jobs: Sequence[OpenJob], step: int, steps: int) -> list[bool]:
+        """Report step k of n; says of each job whether it is still ours (not cancelled, not taken over)."""
+        keys = [records.record_key(job.id) for job in jobs]
+        args: list[Any] = [step, steps, *(job.execution for job in jobs)]
+        return [held == 1 for held in self._progress(keys=keys, args=args)]
+
+    def done(self, job: OpenJob, result: JobResult) -> bool:
+        """Store the result, sealed to the reply key. False when the job was not ours any more."""
+        sealed = seal(result.pack(), [job.reply_key], records.result_context(job.kind, job.id))
+        return self._end(job.id, job.execution, "done", sealed=sealed)
+
+    def failed(self, job_id: str, execution: str, error: DdsrError) -> bool:
+        """End a job with a coded error; an empty `execution` ends it whoever holds it."""
+        return self._end(job_id, execution, "failed", error)
+
+    def state(self, job_id: str) -> str | None:
+        state = self._redis.hget(records.record_key(job_id), "state")
+        return None if state is None else state.decode()
+
+    def announce(self, info: WorkerInfo, ttl: int) -> None:
+        """Tell the services that this worker lives, with its public key and its model."""
+        with self._redis.pipeline() as pipe:
+            pipe.sadd(records.WORKERS, info.name)
+            pipe.set(records.worker_key(info.name), json.dumps(asdict(info)), ex=ttl)
+            pipe.execute()
+
+    def withdraw(self, name: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.srem(records.WORKERS, name)
+            pipe.delete(records.worker_key(name))
+            pipe.execute()
+
+    def due_webhook(self, lease: float) -> tuple[str, str, str, int] | None:
+        """A webhook to send now: job id, address, status, number of the attempt. Others leave it for `lease`
+        s.
+
+        One that is sealed to other workers' keys stays for them.
+        """
+        due = self._due(keys=[records.WEBHOOKS], args=[time.time(), lease])
+        if due is None:
+            return None
+        job_id = due.decode()
+        name = records.record_key(job_id)
+        sealed, state = self._redis.hmget(name, "webhook", "state")
+        if sealed is None or state is None:
+            self.drop_webhook(job_id)
+            return None
+        if not set(recipients_of(sealed)) & {key.id for key in self._keys.public_keys}:
+            return None
+        url = self._keys.open(sealed, records.webhook_context(job_id)).decode()
+        return job_id, url, state.decode(), int(self._redis.hincrby(name, "webhook_attempts", 1))
+
+    def delay_webhook(self, job_id: str, seconds: float) -> None:
+        self._redis.zadd(records.WEBHOOKS, {job_id: time.time() + seconds})
+
+    def drop_webhook(self, job_id: str) -> None:
+        """Sent, or given up: the address is forgotten."""
+        with self._redis.pipeline() as pipe:
+            pipe.zrem(records.WEBHOOKS, job_id)
+            pipe.hdel(records.record_key(job_id), "webhook", "webhook_attempts")
+            pipe.execute()
+
+    def _end(
+        self, job_id: str, execution: str, state: State, error: DdsrError | None = None, sealed: bytes = b""
+    ) -> bool:
+        keys = [records.record_key(job_id), records.request_key(job_id), records.result_key(job_id)]
+        code, detail = ("", "") if error is None else (error.code, error.detail)
+        times = [self._settings.tombstone_ttl, self._settings.result_ttl]
+        args: list[Any] = [execution, state, time.time(), job_id, *times, code, detail, sealed]
+        return bool(self._finish(keys=[*keys, records.WEBHOOKS], args=args) == 1)

@@ -1,0 +1,185 @@
+"""The one warm model of a worker process, and how requests become pictures with it.
+
+`Engine` takes the model and the core (`shared.diffusion.pipeline`) as arguments, so that tests hand in their
+own. It knows nothing of queues. Requests of one call are compatible (equal `request.batch`).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from shared.imaging import encode_picture
+
+from shared.errors import ComputationFailed, DdsrError, RecipeMismatch
+from shared.jobs_models import MEDIA_TYPES, HideRequest, JobResult, RecoverRequest, Request
+from shared.recipe import Recipe
+
+OnStep = Callable[[int, int], None]
+
+
+class Stop(Exception):
+    """Raised out of `on_step` to end a computation that nobody wants any more."""
+
+
+class Model(Protocol):
+    """What the worker needs to know of a model."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+
+
+class Core(Protocol):
+    """`shared.diffusion.pipeline` as the worker sees it."""
+
+    HideOptions: Any
+    hide: Callable[..., list[Any]]
+    recover: Callable[..., NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome:
+    """A request's own end: a result, or the error that is its own."""
+
+    result: JobResult | None = None
+    error: DdsrError | None = None
+
+
+class Engine:
+    """`limit` is the largest batch that memory is known to hold; it shrinks when memory runs out."""
+
+    def __init__(self, model: Model, core: Core, *, limit: int = 4) -> None:
+        self._model = model
+        self._core = core
+        self.limit = limit
+        self.fingerprint = model.fingerprint
+        self.image_size = model.image_size
+
+    @classmethod
+    def load(cls, source: str | None, device: str, *, limit: int = 4) -> "Engine":
+        """The real model; this is what imports torch. None: the embedded one."""
+        from shared.diffusion.model import DiffusionModel
+
+        from shared.diffusion import pipeline
+
+        return cls(DiffusionModel.load(source, device=device), pipeline, limit=limit)
+
+    def run(
+        self,
+        requests: Sequence[Request],
+        on_step: Callable[[Sequence[int], int, int], None],
+        on_error: Callable[[BaseException], None] = lambda error: None,
+    ) -> list[Outcome]:
+        """Compute a batch; one outcome for each request.
+
+        A batch that fails is halved until the request at fault stands alone, so that the others finish. When
+        memory ran out, later batches stay at the size that fitted.
+
+        Args:
+            on_step: called between diffusion steps with the indices being computed, k and n. May raise Stop.
+            on_error: told of every unforeseen error, for the log.
+
+        Raises:
+            Stop: as `on_step` raised it.
+        """
+        outcomes: list[Outcome | None] = [None] * len(requests)
+        waiting = _chunks(list(range(len(requests))), self.limit)
+        while waiting:
+            part = waiting.pop(0)
+            try:
+                results = self._compute([requests[i] for i in part], partial(on_step, part))
+                for i, result in zip(part, results, strict=True):
+                    outcomes[i] = Outcome(result=result)
+            except Stop:
+                raise
+            except Exception as error:
+                if not isinstance(error, DdsrError):
+                    on_error(error)
+                if len(part) == 1:
+                    outcomes[part[0]] = Outcome(error=_coded(error))
+                    continue
+                half = (len(part) + 1) // 2
+                if _out_of_memory(error):
+                    self.limit = min(self.limit, half)
+                    _free_memory()
+                waiting[:0] = [part[:half], part[half:]]
+        return [
+            outcome if outcome is not None else Outcome(error=ComputationFailed()) for outcome in outcomes
+        ]
+
+    def _compute(self, requests: Sequence[Request], on_step: OnStep) -> list[JobResult]:
+        start = time.perf_counter()
+        pictures = np.stack([request.picture.to_array() for request in requests])
+        prompts = [request.identity_prompt.get_secret_value() for request in requests]
+        hides = [request for request in requests if isinstance(request, HideRequest)]
+        if hides:
+            return self._hide(hides, pictures, prompts, on_step, start)
+        recovers = [request for request in requests if isinstance(request, RecoverRequest)]
+        return self._recover(recovers, pictures, prompts, on_step, start)
+
+    def _hide(
+        self,
+        requests: Sequence[HideRequest],
+        faces: NDArray[np.uint8],
+        prompts: Sequence[str],
+        on_step: OnStep,
+        start: float,
+    ) -> list[JobResult]:
+        first = requests[0]
+        chosen = {"solver": first.solver, "steps": first.steps}
+        options = self._core.HideOptions(
+            scheme=first.scheme, **{name: value for name, value in chosen.items() if value is not None}
+        )
+        disguises = [request.disguise_prompt for request in requests]
+        found = self._core.hide(self._model, faces, prompts, disguises, options, on_step=on_step)
+        seconds = time.perf_counter() - start
+        return [
+            _result(hidden.stego, request.format, hidden.recipe.to_text(), seconds)
+            for request, hidden in zip(requests, found, strict=True)
+        ]
+
+    def _recover(
+        self,
+        requests: Sequence[RecoverRequest],
+        stegos: NDArray[np.uint8],
+        prompts: Sequence[str],
+        on_step: OnStep,
+        start: float,
+    ) -> list[JobResult]:
+        recipes = [Recipe.from_text(request.recipe) for request in requests]
+        if any(recipe.model != self.fingerprint for recipe in recipes):
+            raise RecipeMismatch("the recipe belongs to another model")
+        faces = self._core.recover(self._model, stegos, prompts, recipes, on_step=on_step)
+        seconds = time.perf_counter() - start
+        pairs = zip(requests, faces, strict=True)
+        return [_result(face, request.format, None, seconds) for request, face in pairs]
+
+
+def _result(rgb: NDArray[np.uint8], form: str, recipe: str | None, seconds: float) -> JobResult:
+    data = encode_picture(rgb, form, recipe=recipe)  # type: ignore[arg-type]
+    return JobResult(data, MEDIA_TYPES[form], recipe, round(seconds, 4))
+
+
+def _chunks(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), max(1, size))]
+
+
+def _coded(error: Exception) -> DdsrError:
+    return error if isinstance(error, DdsrError) else ComputationFailed()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _free_memory() -> None:
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

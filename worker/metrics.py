@@ -1,0 +1,34 @@
+"""Prometheus metrics of one worker process. Labels are kinds, stages and outcomes: never content, owners or
+ids.
+"""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+
+
+class WorkerMetrics:
+    """One registry a process; `serve` opens the port."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        make: dict[str, Any] = {"registry": self.registry}
+        self.jobs = Counter("ddsr_worker_jobs_total", "Jobs ended, by outcome", ("kind", "outcome"), **make)
+        self.wait = Histogram(
+            "ddsr_job_wait_seconds", "From submission to the claim", ("kind",), buckets=SECONDS, **make
+        )
+        self.stage = Histogram(
+            "ddsr_stage_seconds", "Time of a batch's stages", ("kind", "stage"), buckets=SECONDS, **make
+        )
+        self.batch = Histogram(
+            "ddsr_batch_size", "Jobs computed together", ("kind",), buckets=(1, 2, 4, 8, 16, 32, 64), **make
+        )
+        self.queued = Gauge("ddsr_queue_depth", "Jobs waiting in the queue", **make)
+        self.running = Gauge("ddsr_worker_running_jobs", "Jobs that this worker holds", **make)
+        self.retries = Counter(
+            "ddsr_job_retries_total", "Claims after the loss of a worker", ("kind",), **make
+        )
+        self.webhooks = Counter("ddsr_webhooks_total", "Attempts to send a webhook", ("outcome",), **make)
+        self.model = Info("ddsr_model", "The loaded model", **make)
