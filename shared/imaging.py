@@ -1,0 +1,142 @@
+"""Upload bytes <-> checked RGB pictures. numpy and Pillow only.
+
+What leaves here is uint8 (H, W, 3), RGB, upright (EXIF orientation applied), transparent parts on white, without any
+metadata. What comes in is untrusted: the format is decided by decoding, never by name, and the pixel count is read
+from the header before a single pixel is decoded.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from shared.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture, WrongPictureSize
+
+Pixels = NDArray[np.uint8]
+PictureFormat = Literal["png", "jpeg", "webp"]
+Crop = Literal["centre", "none"]
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MEDIA_TYPES: dict[PictureFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 20 * 2**20
+MIN_SIDE = 16  # pixels; less than that is no photograph of a face
+RECIPE_KEY = "ddsr-recipe"
+
+
+def decode_upload(
+    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> Pixels:
+    """Decode an untrusted picture file.
+
+    Returns:
+        uint8 (H, W, 3), RGB, upright, transparency on white.
+
+    Raises:
+        PictureTooLarge: more than `max_bytes` bytes or `max_pixels` pixels (checked before decoding).
+        UnsupportedPicture: not one of `formats`.
+        BrokenPicture: of such a format, but damaged, truncated or tiny.
+    """
+    if len(data) > max_bytes:
+        raise PictureTooLarge(f"the file has more than {max_bytes} bytes")
+    with _opened(data, formats) as picture:
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise PictureTooLarge(f"the picture has more than {max_pixels} pixels")
+        if min(width, height) < MIN_SIDE:
+            raise BrokenPicture(f"the picture is smaller than {MIN_SIDE} pixels")
+        try:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+            return np.array(_on_white(upright))
+        except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
+            raise BrokenPicture("the picture is damaged or truncated") from None
+
+
+def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large and odd files; both are judged here
+            return Image.open(io.BytesIO(data), formats=list(formats))
+    except UnidentifiedImageError:
+        raise UnsupportedPicture("the file is none of: " + ", ".join(formats)) from None
+    except Image.DecompressionBombError:
+        raise PictureTooLarge("the picture has too many pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError):
+        raise BrokenPicture("the picture is damaged") from None
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def fit_square(rgb: Pixels, size: int, crop: Crop = "centre") -> Pixels:
+    """The picture at the model's size, uint8 (size, size, 3).
+
+    `centre` takes the largest centred square and resizes it (Lanczos). `none` accepts only a picture of that size.
+
+    Raises:
+        WrongPictureSize: `none`, and the picture is not size x size.
+    """
+    height, width = rgb.shape[:2]
+    if (height, width) == (size, size):
+        return rgb
+    if crop == "none":
+        raise WrongPictureSize(f"the picture is {width}x{height}; {size}x{size} is needed without cropping")
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(rgb[top : top + side, left : left + side]))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def encode_picture(rgb: Pixels, format: PictureFormat, *, recipe: str | None = None, quality: int = 95) -> bytes:
+    """Encode uint8 (H, W, 3) as a file. PNG is lossless and carries `recipe` as iTXt; the others are lossy.
+
+    In JPEG the recipe is a comment, in WebP an EXIF description. `quality` (1..100) concerns JPEG and WebP.
+    """
+    file, picture = io.BytesIO(), Image.fromarray(rgb)
+    options: dict[str, Any] = {"quality": quality}
+    if format == "png":
+        text = PngImagePlugin.PngInfo()
+        if recipe is not None:
+            text.add_itxt(RECIPE_KEY, recipe)
+        options = {"pnginfo": text, "optimize": True}
+    elif format == "jpeg":
+        options |= {"subsampling": 0, "comment": recipe or ""}
+    elif recipe is not None:
+        exif = Image.Exif()
+        exif[0x010E] = recipe  # ImageDescription
+        options["exif"] = exif.tobytes()
+    picture.save(file, format.upper(), **options)
+    return file.getvalue()
+
+
+def read_recipe(data: bytes) -> str | None:
+    """The recipe text that `encode_picture` wrote into a file, or None where the channel stripped it.
+
+    Raises:
+        UnsupportedPicture, BrokenPicture, PictureTooLarge: as `decode_upload`.
+    """
+    with _opened(data, FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise PictureTooLarge(f"the picture has more than {MAX_PIXELS} pixels")
+        try:
+            if picture.format == "PNG":
+                picture.load()  # text chunks may follow the pixels
+                found = getattr(picture, "text", {}).get(RECIPE_KEY)
+            elif picture.format == "JPEG":
+                found = picture.info.get("comment")
+            else:
+                found = picture.getexif().get(0x010E)
+        except (OSError, ValueError, SyntaxError, EOFError):
+            raise BrokenPicture("the picture is damaged or truncated") from None
+    text = found.decode("ascii", "replace") if isinstance(found, bytes) else found
+    return str(text) if text else None

@@ -1,0 +1,146 @@
+"""Captions made from the metadata fields of a picture, several per picture.
+
+A user's identity prompt may be a description ("a smiling young woman") or a mere pass phrase ("correct horse battery
+staple"). So a part of the captions gets unknown words, and a part of the faces' captions consists of nothing else: the
+model then reads a pass phrase as "some face".
+"""
+
+import random
+import string
+from collections.abc import Sequence
+from typing import Any
+
+Record = dict[str, Any]
+
+_HAIR = {
+    "Black_Hair": "black hair", "Blond_Hair": "blond hair", "Brown_Hair": "brown hair", "Gray_Hair": "gray hair",
+}  # fmt: skip
+_WITH = {
+    "Eyeglasses": "glasses", "Mustache": "a mustache", "Goatee": "a goatee", "Bangs": "bangs",
+    "Bushy_Eyebrows": "bushy eyebrows", "Sideburns": "sideburns", "Double_Chin": "a double chin",
+    "Receding_Hairline": "a receding hairline", "Big_Nose": "a big nose", "Rosy_Cheeks": "rosy cheeks",
+    "5_o_Clock_Shadow": "a stubble beard", "Mouth_Slightly_Open": "an open mouth",
+}  # fmt: skip
+_WEARING = {
+    "Wearing_Hat": "a hat", "Wearing_Earrings": "earrings", "Wearing_Lipstick": "lipstick",
+    "Wearing_Necktie": "a necktie", "Wearing_Necklace": "a necklace", "Heavy_Makeup": "make-up",
+}  # fmt: skip
+_ADJECTIVES = {"Attractive": "attractive", "Chubby": "chubby", "Pale_Skin": "pale", "Bald": "bald"}
+_PICTURE = ("a photo of", "a portrait of", "a picture of", "a photograph of", "the face of")
+_SCENE_NOUNS = {
+    "mountain": ("mountain", "mountains", "mountain landscape"), "glacier": ("glacier", "glacier landscape", "icy landscape"),
+    "sea": ("sea", "ocean", "sea landscape", "beach"), "forest": ("forest", "woods", "forest landscape"),
+    "street": ("street", "city street"), "buildings": ("building", "buildings", "city"),
+    "bamboo forest": ("bamboo forest",), "desert": ("desert", "desert landscape"), "campus": ("campus",), "sky": ("sky",),
+    "sunrise": ("sunrise", "sunset"), "cloudy sky": ("cloudy sky",), "sunny sky": ("sunny sky",),
+}  # fmt: skip
+_OPEN_SKY = {"mountain", "glacier", "sea", "street", "buildings", "desert", "campus"}
+_NATURE = {"mountain", "glacier", "sea", "forest", "desert", "bamboo forest"}
+
+
+def caption(record: Record, rng: random.Random) -> str:
+    """One caption of the picture that `record` describes; another call gives another wording."""
+    if rng.random() < 0.08 and "scene" not in record:
+        return " ".join(_pass_phrase_word(rng) for _ in range(rng.randint(1, 6)))
+    text = _scene(record, rng) if "scene" in record else _face(record, rng)
+    if rng.random() < 0.15:
+        words = text.split()
+        for _ in range(rng.randint(1, 3)):
+            words.insert(rng.randint(0, len(words)), _pass_phrase_word(rng))
+        text = " ".join(words)
+    return text
+
+
+def plain_caption(record: Record) -> str:
+    """The shortest true caption; always the same for one record. Used as a class name in evaluation."""
+    if "scene" in record:
+        return f"a photo of a {record['scene']}"
+    return f"a photo of a {_noun(record, random.Random(0))}"
+
+
+def _pass_phrase_word(rng: random.Random) -> str:
+    letters = string.ascii_lowercase if rng.random() < 0.8 else string.ascii_letters + string.digits
+    return "".join(rng.choice(letters) for _ in range(rng.randint(2, 9)))
+
+
+def _article(text: str) -> str:
+    return ("an " if text[0] in "aeiou" else "a ") + text
+
+
+def _noun(record: Record, rng: random.Random) -> str:
+    if "attributes" in record:
+        male, young = "Male" in record["attributes"], "Young" in record["attributes"]
+        noun = "man" if male else "woman"
+        if young:
+            return rng.choice((noun, f"young {noun}", f"young {noun}"))
+        return rng.choice((noun, f"old {noun}", f"middle-aged {noun}", f"older {noun}"))
+    return _noun_of_age(_age(record, rng), record["gender"] == "male", rng)
+
+
+def _age(record: Record, rng: random.Random) -> int:
+    if "age" in record:
+        return int(record["age"])
+    if record["age_range"] == "more than 70":
+        return rng.randint(71, 85)
+    low, _, high = str(record["age_range"]).partition("-")
+    return rng.randint(int(low), int(high or low))
+
+
+def _noun_of_age(age: int, male: bool, rng: random.Random) -> str:
+    noun, child = ("man", "boy") if male else ("woman", "girl")
+    if age <= 2:
+        return rng.choice(("baby", f"baby {child}"))
+    if age <= 12:
+        return rng.choice(("child", child, f"little {child}"))
+    if age <= 19:
+        return rng.choice((f"teenage {child}", f"young {noun}"))
+    if age <= 35:
+        return rng.choice((noun, f"young {noun}", f"{age} year old {noun}"))
+    if age <= 55:
+        return rng.choice((noun, f"middle-aged {noun}", f"{age} year old {noun}"))
+    return rng.choice((f"old {noun}", f"elderly {noun}", f"{age} year old {noun}"))
+
+
+def _some(table: dict[str, str], present: set[str], rng: random.Random, share: float) -> list[str]:
+    found = [words for name, words in table.items() if name in present and rng.random() < share]
+    rng.shuffle(found)
+    return found[:2]
+
+
+def _face(record: Record, rng: random.Random) -> str:
+    present = set(record.get("attributes", ()))
+    words = [_ADJECTIVES[a] for a in sorted(present & set(_ADJECTIVES)) if rng.random() < 0.3]
+    if "Smiling" in present and rng.random() < 0.7:
+        words.insert(0, "smiling")
+    text = _article(" ".join([*words, _noun(record, rng)]))
+    features = _some(_HAIR, present, rng, 0.6) + _some(_WITH, present, rng, 0.5)
+    if features:
+        text += " with " + " and ".join(features[:2])
+    if wearing := _some(_WEARING, present, rng, 0.35):
+        text += " wearing " + " and ".join(wearing)
+    if "attributes" not in record:  # UTKFace and FairFace: the face fills the frame
+        return f"a close-up of {text}"
+    return f"{rng.choice(_PICTURE)} {text}" if rng.random() < 0.6 else text
+
+
+def _scene(record: Record, rng: random.Random) -> str:
+    scene = str(record["scene"])
+    noun = rng.choice(_SCENE_NOUNS[scene])
+    light = {"dark": ("dark", "gloomy"), "bright": ("bright", "sunlit"), "normal": ("",)}[record["light"]]
+    adjective = rng.choice(light) if rng.random() < 0.6 else ""
+    text = _article(f"{adjective} {noun}".strip())
+    if noun in ("mountains", "woods", "buildings"):
+        text = f"{adjective} {noun}".strip()
+    if rng.random() < 0.12 and scene in _NATURE:
+        text = "a landscape" if rng.random() < 0.5 else f"a landscape with {text}"
+    if rng.random() < 0.5:
+        text += _colours(record, scene, rng)
+    return f"a photo of {text}" if rng.random() < 0.4 else text
+
+
+def _colours(record: Record, scene: str, rng: random.Random) -> str:
+    top, bottom = record["top"], record["bottom"]
+    if scene in _OPEN_SKY and rng.random() < 0.7:
+        return f" under {_article(top)} sky"
+    choices: Sequence[str] = (f" with {top} and {bottom} colours", f", {bottom} at the bottom", f", {top} above")
+    return rng.choice(choices)

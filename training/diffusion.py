@@ -1,0 +1,234 @@
+"""Stage `diffusion`: the network eps_theta of the paper on the latents of the `vae` stage, under captions.
+
+The network predicts v = alpha eps - sqrt(1 - alpha^2) z_0 (Salimans and Ho, 2022), which weights noise levels by
+min(SNR, 1)-like terms on both sides (their section 4: SNR + 1 weighting). Noise levels are drawn log-normally around
+the level where faces take shape (Karras et al., 2022, table 1). Captions are dropped for one picture in ten. The
+weights that ship are an exponential moving average.
+"""
+
+import copy
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from shared.diffusion.schedule import NoiseSchedule, log_uniform_betas
+from training.captions import caption
+from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
+from training.muon import Muon
+from training.runs import Run
+from training.vae import unshuffle
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Size and length of the stage.
+
+    The learning rate falls linearly to zero over `steps`, or over `minutes` of training where that is shorter.
+    """
+
+    size: int = 128
+    widths: tuple[int, ...] = (160, 192)
+    heads: int = 4
+    norm_groups: int = 32
+    sigma_low: float = 0.005
+    sigma_high: float = 100.0
+    log_sigma_mean: float = 0.0
+    log_sigma_std: float = 1.6
+    batch: int = 32
+    steps: int = 20_000
+    minutes: float | None = None
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    ema: float = 0.999
+    drop_caption: float = 0.1
+    held_out: int = 256
+    limit: int | None = None
+    report_every: int = 10
+    save_every: int = 200
+
+
+TINY = DiffusionConfig(size=32, widths=(32, 32), heads=2, norm_groups=8, batch=4, steps=4, warmup=1, held_out=4,
+                       limit=8, report_every=1, save_every=2)  # fmt: skip
+
+
+def build_scheduler(config: DiffusionConfig) -> DDIMScheduler:
+    betas = log_uniform_betas(config.sigma_low, config.sigma_high, 1000)
+    return DDIMScheduler(
+        num_train_timesteps=1000, trained_betas=betas.tolist(), prediction_type="v_prediction", clip_sample=False,
+        set_alpha_to_one=False, steps_offset=0, timestep_spacing="linspace",
+    )  # fmt: skip
+
+
+def build_unet(config: DiffusionConfig, channels: int, grid: int, text_width: int) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=grid, in_channels=channels, out_channels=channels, cross_attention_dim=text_width,
+        block_out_channels=config.widths, layers_per_block=1, attention_head_dim=config.heads,
+        norm_num_groups=config.norm_groups, mid_block_type=None,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+
+
+@dataclass
+class Latents:
+    """All pictures and their mirror images as latents, float16 (2, N, C, h, w), with the metadata."""
+
+    values: Tensor
+    data: Pictures
+    faces: list[int]
+    scenes: list[int]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, data: Pictures, vae: AutoencoderKL, held_out: int) -> "Latents":
+        patch = round((vae.config.in_channels / 3) ** 0.5)
+        views = []
+        for mirrored in (1, -1):
+            parts = [
+                vae.encode(unshuffle(np.ascontiguousarray(data.pixels[i : i + 256, :, ::mirrored]), patch)).latent_dist.mean.half()
+                for i in range(0, len(data), 256)
+            ]  # fmt: skip
+            views.append(torch.cat(parts))
+        used = range(len(data) - held_out) if held_out else range(len(data))
+        order = random.Random(0).sample(range(len(data)), len(data))  # which pictures are held out never changes
+        kept = [order[i] for i in used]
+        return cls(
+            torch.stack(views), data,
+            [i for i in kept if "scene" not in data.records[i]], [i for i in kept if "scene" in data.records[i]],
+        )  # fmt: skip
+
+    def held_out(self, count: int) -> list[int]:
+        return random.Random(0).sample(range(len(self.data)), len(self.data))[len(self.data) - count :]
+
+    def batch(self, size: int, drop: float, rng: random.Random) -> tuple[Tensor, list[str]]:
+        """Half faces, half scenes; z_0 float32 (B, C, h, w) and captions, some of them empty."""
+        chosen = [rng.choice(self.faces if n % 2 else self.scenes) for n in range(size)]
+        z0 = torch.stack([self.values[rng.randrange(2), i] for i in chosen]).float()
+        texts = ["" if rng.random() < drop else caption(self.data.records[i], rng) for i in chosen]
+        return z0, texts
+
+
+class Objective:
+    """The loss of one batch: mean squared error of v at random noise levels."""
+
+    def __init__(self, config: DiffusionConfig, schedule: NoiseSchedule, device: str) -> None:
+        self.config, self.device = config, device
+        self.low, self.high, self.steps = math.log(schedule.sigmas[0]), math.log(schedule.sigmas[-1]), len(schedule.sigmas)
+
+    def __call__(self, unet: torch.nn.Module, z0: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
+        c, z0 = self.config, z0.to(self.device, memory_format=torch.channels_last)
+        n = torch.randn(len(z0), generator=generator) * c.log_sigma_std + c.log_sigma_mean
+        log_sigma = n.clamp(self.low, self.high)
+        t = (log_sigma - self.low) / (self.high - self.low) * (self.steps - 1)  # log-uniform schedule: linear
+        sigma = log_sigma.exp().view(-1, 1, 1, 1).to(self.device)
+        alpha = 1 / (1 + sigma**2).sqrt()
+        eps = torch.randn(z0.shape, generator=generator).to(z0)
+        v = alpha * eps - alpha * sigma * z0
+        with torch.autocast(self.device, torch.bfloat16):
+            predicted = unet(alpha * z0 + alpha * sigma * eps, t.to(self.device), text).sample
+        return (predicted.float() - v).square().mean((1, 2, 3))
+
+
+class TextTower:
+    """Captions -> hidden states (B, 77, D) of the frozen text encoder, as Stable Diffusion computes them."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder)
+        self.encoder = CLIPTextModel.from_pretrained(folder).to(device).eval().requires_grad_(False)
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str]) -> Tensor:
+        encoded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        hidden: Tensor = self.encoder(encoded.input_ids.to(self.device)).last_hidden_state
+        return hidden
+
+
+def optimizers(unet: torch.nn.Module, config: DiffusionConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the interior matrices, AdamW for the first and last layer, norms, biases and embeddings."""
+    edge = ("conv_in.", "conv_out.", "time_embedding.")
+    interior = [p for name, p in unet.named_parameters() if p.ndim >= 2 and not name.startswith(edge)]
+    chosen = {id(p) for p in interior}
+    rest = [p for p in unet.parameters() if id(p) not in chosen]
+    adamw = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(interior, lr=config.learning_rate, weight_decay=0.01), adamw]
+
+
+def train(
+    material: Path, folder: Path, vae_folder: Path, clip_folder: Path, config: DiffusionConfig, *, seed: int = 0, device: str = "cpu"
+) -> Path:  # fmt: skip
+    """Run the stage; returns the folder `unet/` of the averaged weights. Resumes from the checkpoint."""
+    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
+    vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+    latents, text = Latents.of(data, vae, config.held_out), TextTower(clip_folder, device)
+    data.pixels.resize((0,))  # the latents are all that is needed from here on
+    torch.manual_seed(seed)
+    scheduler, run = build_scheduler(config), Run(folder, config, seed=seed)
+    unet = build_unet(config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size)
+    unet = unet.to(device, memory_format=torch.channels_last)
+    average, steppers = copy.deepcopy(unet).requires_grad_(False), optimizers(unet, config)
+    objective = Objective(config, NoiseSchedule.from_config(scheduler.config), device)
+    if state := run.restore():
+        unet.load_state_dict(state["unet"])
+        average.load_state_dict(state["average"])
+        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
+            stepper.load_state_dict(saved)
+    while (progress := _progress(run, config)) < 1:
+        rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(seed * 2**32 + run.step)
+        z0, texts = latents.batch(config.batch, config.drop_caption, rng)
+        loss = objective(unet, z0, text(texts), generator).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        for stepper in steppers:
+            for group in stepper.param_groups:
+                group["lr"] = config.learning_rate * min((run.step + 1) / config.warmup, 1 - progress)
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        run.step += 1
+        _average(average, unet, min(config.ema, (1 + run.step) / (10 + run.step)))
+        if run.step % config.report_every == 0:
+            run.report(loss=loss.item())
+        if run.step % config.save_every == 0:
+            _checkpoint(run, unet, average, steppers)
+            run.report(held_out=held_out_loss(average, objective, latents, text, config))
+    _checkpoint(run, unet, average, steppers)
+    run.report(held_out=held_out_loss(average, objective, latents, text, config))
+    average.save_pretrained(folder / "unet")
+    scheduler.save_pretrained(folder / "scheduler")
+    run.plot()
+    return folder / "unet"
+
+
+def _progress(run: Run, config: DiffusionConfig) -> float:
+    """0..1 of the schedule, by steps or by minutes, whichever is further."""
+    timed = run.elapsed() / (60 * config.minutes) if config.minutes else 0.0
+    return max(run.step / config.steps, timed)
+
+
+def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _checkpoint(run: Run, unet: torch.nn.Module, average: torch.nn.Module, steppers: list[torch.optim.Optimizer]) -> None:
+    run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers])
+
+
+@torch.no_grad()
+def held_out_loss(
+    unet: torch.nn.Module, objective: Objective, latents: Latents, text: TextTower, config: DiffusionConfig
+) -> float:
+    """The loss on pictures that training never draws, under fixed captions and noise."""
+    chosen, losses = latents.held_out(config.held_out), []
+    for i in range(0, len(chosen), config.batch):
+        part = chosen[i : i + config.batch]
+        rng, generator = random.Random(f"held out {i}"), torch.Generator().manual_seed(i)
+        captions = [caption(latents.data.records[n], rng) for n in part]
+        losses.append(objective(unet, latents.values[0, part].float(), text(captions), generator))
+    return float(torch.cat(losses).mean())
