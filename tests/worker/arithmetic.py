@@ -1,0 +1,122 @@
+"""A small real core with the interface of `shared.diffusion.pipeline`, for tests of queue and batches.
+
+Hiding adds bytes that come from prompt and nonce, recovering subtracts them. Orders in the disguise prompt
+make it misbehave on purpose: `poison` raises, `crash` kills the process, `big` runs out of memory with more than
+two faces; `pause:SECONDS` makes each of the five steps last.
+
+`python -m tests.worker.arithmetic` is a worker process with it; no torch, so it starts at once.
+"""
+
+import hashlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import PromptTooLong
+from shared.recipe import Recipe
+from shared.settings import QueueSettings, WorkerSettings
+from worker.app import run
+from worker.engine import Engine
+
+STEPS = 5
+OnStep = Callable[[int, int], None]
+
+
+class ArithmeticModel:
+    fingerprint = "a" * 16
+    image_size = 32
+
+
+@dataclass(frozen=True)
+class HideOptions:
+    scheme: str = "keyed"
+    solver: str = "sum"
+    steps: int = STEPS
+
+
+@dataclass(frozen=True)
+class Hidden:
+    stego: NDArray[np.uint8]
+    recipe: Recipe
+
+
+class ArithmeticCore:
+    """`batches` notes the size of every batch that was computed to its end."""
+
+    HideOptions = HideOptions
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def hide(
+        self,
+        model: ArithmeticModel,
+        faces: NDArray[np.uint8],
+        identity_prompts: Sequence[str],
+        disguise_prompts: Sequence[str],
+        options: HideOptions,
+        *,
+        on_step: OnStep | None = None,
+    ) -> list[Hidden]:
+        if any("poison" in text for text in disguise_prompts):
+            raise ArithmeticError(f"poisoned: {identity_prompts}")
+        if any("too long" in text for text in disguise_prompts):
+            raise PromptTooLong
+        if any("big" in text for text in disguise_prompts) and len(faces) > 2:
+            raise MemoryError
+        self._steps(disguise_prompts, options.steps, on_step)
+        found = []
+        for face, prompt, disguise in zip(faces, identity_prompts, disguise_prompts, strict=True):
+            nonce = secrets.token_bytes(16)
+            recipe = Recipe(model.fingerprint, options.scheme, options.solver, options.steps, disguise, nonce)
+            found.append(Hidden(face + _mask(prompt, nonce, face.shape), recipe))
+        return found
+
+    def recover(
+        self,
+        model: ArithmeticModel,
+        stegos: NDArray[np.uint8],
+        identity_prompts: Sequence[str],
+        recipes: Sequence[Recipe],
+        *,
+        on_step: OnStep | None = None,
+    ) -> NDArray[np.uint8]:
+        self._steps([recipe.disguise_prompt for recipe in recipes], recipes[0].steps, on_step)
+        masks = [
+            _mask(prompt, recipe.nonce, stegos.shape[1:])
+            for prompt, recipe in zip(identity_prompts, recipes, strict=True)
+        ]
+        return stegos - np.stack(masks)
+
+    def _steps(self, disguises: Sequence[str], steps: int, on_step: OnStep | None) -> None:
+        words = " ".join(disguises).split()
+        pause = max((float(word[6:]) for word in words if word.startswith("pause:")), default=0.0)
+        for step in range(1, steps + 1):
+            if "crash" in words and step == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(pause)
+            if on_step is not None:
+                on_step(step, steps)
+        self.batches.append(len(disguises))
+
+
+def _mask(prompt: str, nonce: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:
+    seed = hashlib.sha256(prompt.encode() + nonce).digest()
+    rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    return rng.integers(0, 256, size=tuple(shape), dtype=np.uint8)
+
+
+def make_engine(limit: int = 4) -> Engine:
+    return Engine(ArithmeticModel(), ArithmeticCore(), limit=limit)
+
+
+if __name__ == "__main__":
+    worker_settings = WorkerSettings()
+    sys.exit(run(QueueSettings(), worker_settings, lambda: make_engine(worker_settings.batch_size)))

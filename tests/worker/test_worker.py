@@ -1,0 +1,146 @@
+"""A real worker process on a real Redis, with the arithmetic core."""
+
+import signal
+
+import numpy as np
+import pytest
+
+from shared.errors import ComputationFailed, JobCancelled, JobGone, JobNotReady, PromptTooLong
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import (
+    OWNER,
+    face,
+    hide_request,
+    make_store,
+    pixels,
+    recover_request,
+    until,
+    worker_process,
+)
+
+
+def test_hide_and_recover(server: RedisServer) -> None:
+    store = make_store(server, first_read_ttl=1)
+    with worker_process(server):
+        until(lambda: store.health().ready)
+        assert store.health().image_size == 32
+        view = store.submit("hide", hide_request(), owner=OWNER)
+        view = store.wait(view.id, owner=OWNER, timeout=30)
+        assert view.state == "done"
+        assert (view.step, view.steps, view.attempts) == (5, 5, 1)
+        hidden = store.result(view.id, owner=OWNER)
+        assert hidden.media_type == "image/png"
+        assert not np.array_equal(pixels(hidden.picture), face())
+        found = {}
+        for prompt in ("the prompt", "another prompt"):
+            request = recover_request(hidden.picture, hidden.recipe, prompt=prompt)
+            job = store.submit("recover", request, owner=OWNER)
+            assert store.wait(job.id, owner=OWNER, timeout=30).state == "done"
+            found[prompt] = pixels(store.result(job.id, owner=OWNER).picture)
+        assert np.array_equal(found["the prompt"], face())
+        assert not np.array_equal(found["another prompt"], face())
+        until(lambda: store.view(view.id, owner=OWNER).state == "expired")
+        with pytest.raises(JobGone):
+            store.result(view.id, owner=OWNER)
+        assert not server.client().keys("rq:job:*")
+
+
+def test_batches_isolate_the_poisoned(server: RedisServer) -> None:
+    store = make_store(server)
+    with worker_process(server, DDSR_BATCH_SIZE="4", DDSR_BATCH_WINDOW="0"):
+        until(lambda: store.health().ready)
+        blocker = store.submit("hide", hide_request("pause:0.3", steps=3), owner=OWNER)
+        texts = ["a cat", "poison", "a dog", "too long"]
+        jobs = [store.submit("hide", hide_request(text, seed=i), owner=OWNER) for i, text in enumerate(texts)]
+        ends = [store.wait(job.id, owner=OWNER, timeout=30) for job in [blocker, *jobs]]
+    assert [view.state for view in ends] == ["done", "done", "failed", "done", "failed"]
+    assert [view.attempts for view in ends] == [1] * 5
+    with pytest.raises(ComputationFailed) as failed:
+        store.result(jobs[1].id, owner=OWNER)
+    assert "the prompt" not in str(failed.value)
+    with pytest.raises(PromptTooLong):
+        store.result(jobs[3].id, owner=OWNER)
+
+
+def test_cancel_while_running(server: RedisServer) -> None:
+    store = make_store(server)
+    with worker_process(server):
+        until(lambda: store.health().ready)
+        job = store.submit("hide", hide_request("pause:0.4", steps=500), owner=OWNER)
+        until(lambda: store.view(job.id, owner=OWNER).step)
+        with pytest.raises(JobNotReady):
+            store.result(job.id, owner=OWNER)
+        assert store.cancel(job.id, owner=OWNER).state == "cancelled"
+        after = store.submit("hide", hide_request(), owner=OWNER)
+        assert store.wait(after.id, owner=OWNER, timeout=30).state == "done"
+        with pytest.raises(JobCancelled):
+            store.result(job.id, owner=OWNER)
+
+
+def test_sigterm_finishes_what_it_holds(server: RedisServer) -> None:
+    store = make_store(server)
+    with worker_process(server) as process:
+        until(lambda: store.health().ready)
+        job = store.submit("hide", hide_request("pause:0.2"), owner=OWNER)
+        until(lambda: store.view(job.id, owner=OWNER).step)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert store.view(job.id, owner=OWNER).state == "done"
+        assert not store.health().workers
+
+
+def test_sigkill_in_mid_batch(server: RedisServer) -> None:
+    store = make_store(server)
+    with worker_process(server, DDSR_BATCH_WINDOW="0.2") as first:
+        until(lambda: store.health().ready)
+        jobs = [store.submit("hide", hide_request("pause:0.3", seed=i), owner=OWNER) for i in range(4)]
+        until(lambda: all(store.view(job.id, owner=OWNER).step for job in jobs))
+        first.kill()
+        first.wait(10)
+        with worker_process(server):
+            ends = [store.wait(job.id, owner=OWNER, timeout=40) for job in jobs]
+    assert [(view.state, view.attempts) for view in ends] == [("done", 2)] * 4
+
+
+def test_a_job_that_kills_every_worker_ends(server: RedisServer) -> None:
+    store = make_store(server, retries=1)
+    job = None
+    for _ in range(2):
+        with worker_process(server, DDSR_RETRIES="1") as process:
+            if job is None:
+                until(lambda: store.health().ready)
+                job = store.submit("hide", hide_request("crash"), owner=OWNER)
+            assert process.wait(30) == -signal.SIGKILL
+    with worker_process(server, DDSR_RETRIES="1"):
+        assert job is not None
+        view = store.wait(job.id, owner=OWNER, timeout=30)
+    assert (view.state, view.error_code) == ("failed", "worker-lost")
+
+
+def test_two_workers_share_the_load(server: RedisServer) -> None:
+    store = make_store(server)
+    keys = {"DDSR_WORKER_KEYS": str(server.folder / "keys" / "elsewhere"), "DDSR_BATCH_SIZE": "1"}
+    with worker_process(server, DDSR_BATCH_SIZE="1"), worker_process(server, **keys):
+        until(lambda: len(store.health().trusted) == 2)
+        assert len({worker.public_key for worker in store.health().trusted}) == 2
+        jobs = [store.submit("hide", hide_request("pause:0.05", seed=i), owner=OWNER) for i in range(8)]
+        assert all(store.wait(job.id, owner=OWNER, timeout=40).state == "done" for job in jobs)
+        client = server.client()
+        names = {client.hget(f"ddsr:job:{job.id}", "worker") for job in jobs}
+    assert len(names) == 2
+
+
+def test_redis_killed_in_mid_job(own_server: RedisServer) -> None:
+    store = make_store(own_server)
+    with worker_process(own_server, DDSR_BATCH_SIZE="1"):
+        until(lambda: store.health().ready)
+        jobs = [store.submit("hide", hide_request("pause:0.3", seed=i), owner=OWNER) for i in range(2)]
+        until(lambda: store.view(jobs[0].id, owner=OWNER).step)
+        own_server.stop(kill=True)
+        assert not store.health().redis
+        own_server.start()
+        with worker_process(own_server):  # as a supervisor would, should the first one have given up
+            ends = [store.wait(job.id, owner=OWNER, timeout=40) for job in jobs]
+    assert [view.state for view in ends] == ["done", "done"]
+    for job in jobs:
+        assert store.result(job.id, owner=OWNER).picture
