@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 from scipy.stats import norm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -111,8 +110,11 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
         raise ValueError("features must be (N, D) and (M, D) with N, M >= 2")
     gap = first.mean(axis=0) - second.mean(axis=0)
     c1, c2 = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (first, second))
-    # The product of two covariances has real, non-negative eigenvalues; what else appears is rounding.
-    cross = np.trace(np.real(sqrtm(c1 @ c2)))
+    # tr (C1 C2)^1/2 = tr (C1^1/2 C2 C1^1/2)^1/2, whose matrices are symmetric: fewer samples than dimensions
+    # do not matter, and nothing complex appears.
+    values, basis = np.linalg.eigh(c1)
+    root = basis * np.sqrt(np.maximum(values, 0)) @ basis.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ c2 @ root), 0)).sum()
     return max(0.0, float(gap @ gap + np.trace(c1) + np.trace(c2) - 2 * cross))
 
 
@@ -121,8 +123,8 @@ def roc(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rates of `score >= threshold` over all thresholds, both rising from 0 to 1."""
     thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([covers, stegos]))[::-1]])
-    false = (covers[None] >= thresholds[:, None]).mean(axis=1)
-    true = (stegos[None] >= thresholds[:, None]).mean(axis=1)
+    false = 1 - np.searchsorted(np.sort(covers), thresholds, side="left") / len(covers)
+    true = 1 - np.searchsorted(np.sort(stegos), thresholds, side="left") / len(stegos)
     return false, true
 
 
