@@ -213,7 +213,7 @@ def write_secret(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -231,7 +231,7 @@ def read_secret(path: Path) -> str:
     try:
         if path.stat().st_mode & 0o077:
             raise KeyFileError(f"{path.name} may be read by others; its mode must be 0600")
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError):
         raise KeyFileError(f"{path.name} cannot be read") from None
 

@@ -1,8 +1,8 @@
 """A small real core with the interface of `shared.diffusion.pipeline`, for tests of queue and batches.
 
 Hiding adds bytes that come from prompt and nonce, recovering subtracts them. Orders in the disguise prompt
-make it misbehave on purpose: `poison` raises, `crash` kills the process, `big` runs out of memory with more than
-two faces; `pause:SECONDS` makes each of the five steps last.
+make it misbehave on purpose: `poison` raises, `crash` kills the process, `big` runs out of memory with more
+than two faces; `pause:SECONDS` makes each of the five steps last.
 
 `python -m tests.worker.arithmetic` is a worker process with it; no torch, so it starts at once.
 """

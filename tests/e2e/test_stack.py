@@ -1,0 +1,122 @@
+"""`ddsr up` as a process: ready in order, useful, restarted, gone with its supervisor."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.stack import Stack, find_redis, free_ports, write_redis_config
+from cli.supervisor import StartError
+from shared.settings import StackSettings
+from tests.worker.support import ROOT, face, pixels, until
+
+
+def settings(folder: Path) -> StackSettings:
+    sender, receiver = free_ports(2)
+    return StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
+
+
+def png(rgb: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
+    log = io.StringIO()
+    stack = Stack(settings(tmp_path), log, worker_module="tests.worker.arithmetic")
+    try:
+        stack.start()
+        data = {"identity_prompt": "blue door, third floor", "disguise_prompt": "a cat"}
+        with httpx.Client(timeout=60) as client:
+            hidden = client.post(f"{stack.sender_url}/hide", files={"image": png(face())}, data=data)
+            assert hidden.status_code == 200, hidden.text
+            form = {"identity_prompt": "blue door, third floor", "recipe": hidden.headers["DDSR-Recipe"]}
+            url = f"{stack.receiver_url}/recover"
+            back = client.post(url, files={"stego": hidden.content}, data=form)
+            assert back.status_code == 200, back.text
+            assert np.array_equal(pixels(back.content), face())
+            stranger = client.post(
+                url, files={"stego": hidden.content}, data={**form, "identity_prompt": "x"}
+            )
+            assert stranger.status_code == 200
+            assert not np.array_equal(pixels(stranger.content), face())
+        os.kill(stack.supervisor.pids()["sender"], signal.SIGKILL)
+        old = stack.supervisor.pids()["sender"]
+        until(lambda: stack.supervisor.check() or stack.supervisor.pids()["sender"] != old)
+        with httpx.Client(timeout=60) as client:
+            until(lambda: _is_live(client, stack.sender_url))
+    finally:
+        stack.stop()
+    assert "blue door" not in log.getvalue()
+    assert not stack.supervisor.pids()
+
+
+def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from cli.stack import Stack; "
+        "from tests.e2e.test_stack import settings; "
+        "s = Stack(settings(Path(sys.argv[1])), sys.stderr, worker_module='tests.worker.arithmetic'); "
+        "s._environment = {}; s.start(); print(*s.supervisor.pids().values(), flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+    assert process.stdout is not None
+    with process.stdout as stream:
+        pids = [int(word) for word in stream.readline().split()]
+    assert len(pids) == 4
+    process.kill()
+    process.wait(10)
+    until(lambda: not any(_alive(pid) for pid in pids))
+
+
+def test_only_one_stack_a_folder(tmp_path: Path) -> None:
+    one, two = (Stack(settings(tmp_path), io.StringIO(), redis_url="unix:///nowhere") for _ in range(2))
+    with pytest.raises(StartError, match="REDIS_URL"):
+        one.start()
+    with pytest.raises(StartError, match="another stack"):
+        two.start()
+    one.stop()
+
+
+def test_redis_configuration_is_private(tmp_path: Path) -> None:
+    config = write_redis_config(tmp_path, tmp_path / "r.sock", "secret")
+    assert config.stat().st_mode & 0o077 == 0
+    text = config.read_text()
+    assert "port 0" in text
+    assert "requirepass secret" in text
+    assert "noeviction" in text
+
+
+def test_redis_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Path(find_redis()).name == "valkey-server"
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_redis() == str(server)
+
+
+def _is_live(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(f"{url}/livez").status_code == 200
+    except httpx.TransportError:
+        time.sleep(0.05)
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state != "Z"
