@@ -97,7 +97,9 @@ def fit_square(rgb: Pixels, size: int, crop: Crop = "centre") -> Pixels:
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def encode_picture(rgb: Pixels, format: PictureFormat, *, recipe: str | None = None, quality: int = 95) -> bytes:
+def encode_picture(
+    rgb: Pixels, format: PictureFormat, *, recipe: str | None = None, quality: int = 95
+) -> bytes:
     """Encode uint8 (H, W, 3) as a file. PNG is lossless and carries `recipe` as iTXt; the others are lossy.
 
     In JPEG the recipe is a comment, in WebP an EXIF description. `quality` (1..100) concerns JPEG and WebP.

@@ -20,8 +20,12 @@ from shared.errors import RecipeError, RecipeMismatch
 VERSION = 1
 PREFIX = f"ddsr{VERSION}."
 NONCE_BYTES = 16
-MAX_TEXT = 2048  # characters; longer input is refused before it is decoded
-_KEYS = {"d": "disguise_prompt", "m": "model", "n": "nonce", "s": "scheme", "k": "steps", "v": "solver"}
+MAX_LENGTHS = 1024  # bytes
+MAX_TEXT = 4096  # characters; longer input is refused before it is decoded
+_KEYS = {
+    "d": "disguise_prompt", "k": "steps", "l": "lengths", "m": "model", "n": "nonce", "s": "scheme", "v": "solver",
+}  # fmt: skip
+_BINARY = ("l", "n")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Recipe:
         steps: diffusion steps of one pass, 1..1000.
         disguise_prompt: the public prompt under which the stego was drawn, 1..256 characters.
         nonce: 16 bytes, fresh for every hiding; never used twice under one identity prompt.
+        lengths: of scheme `keyed`, the masked lengths of the latent's groups (`shared.diffusion.keying`), 0..1024
+            bytes; without the key they are random.
     """
 
     model: str
@@ -43,6 +49,7 @@ class Recipe:
     steps: int
     disguise_prompt: str
     nonce: bytes
+    lengths: bytes = b""
 
     def __post_init__(self) -> None:
         texts = (self.model, self.scheme, self.solver, self.disguise_prompt)
@@ -50,6 +57,8 @@ class Recipe:
             raise RecipeError("a text field of the recipe is missing, empty or too long")
         if len(self.nonce) != NONCE_BYTES:
             raise RecipeError(f"the nonce of a recipe has {NONCE_BYTES} bytes")
+        if len(self.lengths) > MAX_LENGTHS:
+            raise RecipeError("the recipe has too many lengths")
         if type(self.steps) is not int or not 1 <= self.steps <= 1000:
             raise RecipeError("the steps of a recipe lie between 1 and 1000")
 
@@ -61,7 +70,8 @@ class Recipe:
     def to_text(self) -> str:
         """Compact ASCII text; `from_text` gives the same recipe back."""
         fields: dict[str, Any] = {short: getattr(self, name) for short, name in _KEYS.items()}
-        fields["n"] = self.nonce.hex()
+        for short in _BINARY:
+            fields[short] = base64.b64encode(fields[short]).decode("ascii")
         data = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         return PREFIX + base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
@@ -83,9 +93,10 @@ class Recipe:
         if set(fields) != set(_KEYS):
             raise RecipeError("the recipe lacks a field or has one too many")
         try:
-            fields["n"] = bytes.fromhex(fields["n"])
+            for short in _BINARY:
+                fields[short] = base64.b64decode(fields[short], validate=True)
         except (TypeError, ValueError):
-            raise RecipeError("the nonce of the recipe is damaged") from None
+            raise RecipeError("the recipe is damaged") from None
         return cls(**{name: fields[short] for short, name in _KEYS.items()})
 
 

@@ -142,5 +142,9 @@ def _colours(record: Record, scene: str, rng: random.Random) -> str:
     top, bottom = record["top"], record["bottom"]
     if scene in _OPEN_SKY and rng.random() < 0.7:
         return f" under {_article(top)} sky"
-    choices: Sequence[str] = (f" with {top} and {bottom} colours", f", {bottom} at the bottom", f", {top} above")
+    choices: Sequence[str] = (
+        f" with {top} and {bottom} colours",
+        f", {bottom} at the bottom",
+        f", {top} above",
+    )
     return rng.choice(choices)

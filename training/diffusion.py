@@ -96,7 +96,9 @@ class Latents:
             ]  # fmt: skip
             views.append(torch.cat(parts))
         used = range(len(data) - held_out) if held_out else range(len(data))
-        order = random.Random(0).sample(range(len(data)), len(data))  # which pictures are held out never changes
+        order = random.Random(0).sample(
+            range(len(data)), len(data)
+        )  # which pictures are held out never changes
         kept = [order[i] for i in used]
         return cls(
             torch.stack(views), data,
@@ -119,7 +121,11 @@ class Objective:
 
     def __init__(self, config: DiffusionConfig, schedule: NoiseSchedule, device: str) -> None:
         self.config, self.device = config, device
-        self.low, self.high, self.steps = math.log(schedule.sigmas[0]), math.log(schedule.sigmas[-1]), len(schedule.sigmas)
+        self.low, self.high, self.steps = (
+            math.log(schedule.sigmas[0]),
+            math.log(schedule.sigmas[-1]),
+            len(schedule.sigmas),
+        )
 
     def __call__(self, unet: torch.nn.Module, z0: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
         c, z0 = self.config, z0.to(self.device, memory_format=torch.channels_last)
@@ -170,7 +176,9 @@ def train(
     data.pixels.resize((0,))  # the latents are all that is needed from here on
     torch.manual_seed(seed)
     scheduler, run = build_scheduler(config), Run(folder, config, seed=seed)
-    unet = build_unet(config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size)
+    unet = build_unet(
+        config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size
+    )
     unet = unet.to(device, memory_format=torch.channels_last)
     average, steppers = copy.deepcopy(unet).requires_grad_(False), optimizers(unet, config)
     objective = Objective(config, NoiseSchedule.from_config(scheduler.config), device)
@@ -180,7 +188,10 @@ def train(
         for stepper, saved in zip(steppers, state["optimizers"], strict=True):
             stepper.load_state_dict(saved)
     while (progress := _progress(run, config)) < 1:
-        rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(seed * 2**32 + run.step)
+        rng, generator = (
+            random.Random(f"{seed}/{run.step}"),
+            torch.Generator().manual_seed(seed * 2**32 + run.step),
+        )
         z0, texts = latents.batch(config.batch, config.drop_caption, rng)
         loss = objective(unet, z0, text(texts), generator).mean()
         loss.backward()
@@ -216,8 +227,12 @@ def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> 
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _checkpoint(run: Run, unet: torch.nn.Module, average: torch.nn.Module, steppers: list[torch.optim.Optimizer]) -> None:
-    run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers])
+def _checkpoint(
+    run: Run, unet: torch.nn.Module, average: torch.nn.Module, steppers: list[torch.optim.Optimizer]
+) -> None:
+    run.save(
+        unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers]
+    )
 
 
 @torch.no_grad()

@@ -36,7 +36,11 @@ class Run:
         return self.seconds + time.monotonic() - self._since
 
     def report(self, **losses: float) -> None:
-        line = {"step": self.step, "seconds": round(self.elapsed(), 1), **{k: round(v, 6) for k, v in losses.items()}}
+        line = {
+            "step": self.step,
+            "seconds": round(self.elapsed(), 1),
+            **{k: round(v, 6) for k, v in losses.items()},
+        }
         with (self.folder / "losses.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 

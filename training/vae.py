@@ -47,7 +47,12 @@ def patches(pixels: NDArray[np.uint8], patch: int) -> NDArray[np.float32]:
 
 
 def principal_basis(
-    faces: NDArray[np.uint8], scenes: NDArray[np.uint8], *, patch: int, channels: int, scene_weight: float = 0.1
+    faces: NDArray[np.uint8],
+    scenes: NDArray[np.uint8],
+    *,
+    patch: int,
+    channels: int,
+    scene_weight: float = 0.1,
 ) -> PatchBasis:
     """The first principal directions of face patches, scenes counting a little.
 
@@ -59,7 +64,9 @@ def principal_basis(
     _, vectors = np.linalg.eigh(np.cov(f.T) + scene_weight * np.cov(s.T))
     directions = vectors[:, ::-1][:, :channels]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(channels)])
-    deviation = np.sqrt((((f - mean) @ directions) ** 2).mean(0) / 2 + (((s - mean) @ directions) ** 2).mean(0) / 2)
+    deviation = np.sqrt(
+        (((f - mean) @ directions) ** 2).mean(0) / 2 + (((s - mean) @ directions) ** 2).mean(0) / 2
+    )
     scale = np.sqrt(deviation)
     return PatchBasis(directions, scale * np.sqrt((deviation**2 / scale**2).mean()), mean)
 

@@ -33,7 +33,7 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         a = self.alpha_bar
-        if a.ndim != 1 or len(a) < 2 or not (0 < a[-1] and a[0] < 1 and bool(np.all(np.diff(a) < 0))):
+        if a.ndim != 1 or len(a) < 2 or not (a[-1] > 0 and a[0] < 1 and bool(np.all(np.diff(a) < 0))):
             raise ModelError("the noise schedule of the model is not strictly decreasing within (0, 1)")
 
     @classmethod

@@ -1,0 +1,204 @@
+"""Load a diffusers Stable Diffusion pipeline and wrap it to four functions: encode, decode, embed, predict noise.
+
+The embedded model, a local folder and a hub id load through the same code. Two things may differ between models and are
+read from their configurations: what the network predicts (`prediction_type`), and whether the autoencoder works on
+pixels (3 channels) or on pixel-unshuffled patches (3 p^2 channels).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from shared.diffusion.schedule import NoiseSchedule
+from shared.errors import ModelError, PromptTooLong, WrongPictureSize
+
+EMBEDDED = Path(__file__).parent.parent / "weights"
+EXTRAS = "ddsr.json"
+_SAMPLED = 65536  # numbers of one tensor that enter the fingerprint
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What our own training measured about a model, `ddsr.json` beside its weights; absent for a foreign model.
+
+    Attributes:
+        face_floor, stego_floor: noise levels at which a face, and a stego, count as clean; None: the schedule's lowest.
+        face_order, stego_order: coordinates of the mixing (keying.py), most valuable and most reliable first.
+        radius_mean, radius_deviation: of log r^2 of each group of coordinates over training faces.
+    """
+
+    face_floor: float | None = None
+    stego_floor: float | None = None
+    face_order: list[int] | None = None
+    stego_order: list[int] | None = None
+    radius_mean: list[float] | None = None
+    radius_deviation: list[float] | None = None
+
+
+class DiffusionModel:
+    """A latent diffusion model with its text encoder, on one device.
+
+    Attributes:
+        image_size: pictures are image_size x image_size pixels.
+        latent_shape: (C, h, w) of a latent.
+        fingerprint: 16 hex digits over configurations and weights; recipes name it.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
+        schedule: NoiseSchedule, prediction_type: str, extras: Extras,
+    ) -> None:  # fmt: skip
+        if prediction_type not in ("epsilon", "v_prediction", "sample"):
+            raise ModelError(f"the prediction type '{prediction_type}' is not known")
+        self.vae, self.unet, self.text_encoder, self.tokenizer = vae, unet, text_encoder, tokenizer
+        self.schedule, self.prediction_type, self.extras = schedule, prediction_type, extras
+        self.patch = round((vae.config.in_channels / 3) ** 0.5)
+        factor = self.patch * 2 ** (len(vae.config.block_out_channels) - 1)
+        side = int(unet.config.sample_size)
+        self.image_size = side * factor
+        self.latent_shape = (int(unet.config.in_channels), side, side)
+        self.fingerprint = self._fingerprint()
+
+    @classmethod
+    def load(
+        cls, source: str | Path | None = None, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "DiffusionModel":
+        """Load a pipeline folder or hub id; None is the embedded model.
+
+        Args:
+            dtype: of the network and text encoder; the autoencoder and the state stay in float32 and float64.
+
+        Raises:
+            ModelError: no such pipeline, or one of another kind.
+        """
+        root = str(EMBEDDED if source is None else source)
+        transformers_logging.set_verbosity_error()  # its warnings quote the end of an over-long prompt
+        try:
+            vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32)
+            unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=dtype)
+            text = CLIPTextModel.from_pretrained(root, subfolder="text_encoder", dtype=dtype)
+            tokenizer = CLIPTokenizer.from_pretrained(root, subfolder="tokenizer")
+            config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"no diffusion pipeline could be loaded from '{root}': {type(error).__name__}"
+            ) from error
+        for part in (vae, unet, text):
+            part.to(device).eval().requires_grad_(False)
+        unet.to(memory_format=torch.channels_last)
+        kind = str(config.get("prediction_type", "epsilon"))
+        return cls(vae, unet, text, tokenizer, NoiseSchedule.from_config(config), kind, _extras(root))
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.unet.device
+        return device
+
+    @torch.no_grad()
+    def encode(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """z_0 = E(x), equations 3 and 7: the posterior's mean, scaled.
+
+        Args:
+            pixels: uint8 (B, H, W, 3) at the model's size.
+
+        Returns:
+            float64 (B, C, h, w).
+
+        Raises:
+            WrongPictureSize: the pictures have another size.
+        """
+        if pixels.shape[1:] != (self.image_size, self.image_size, 3):
+            raise WrongPictureSize(f"the model works on {self.image_size}x{self.image_size} pictures")
+        x = (
+            torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 127.5
+            - 1
+        )
+        z = self.vae.encode(F.pixel_unshuffle(x, self.patch)).latent_dist.mean.double()
+        shift = self.vae.config.shift_factor or 0.0
+        scaled: Tensor = (z - shift) * self.vae.config.scaling_factor
+        return scaled
+
+    @torch.no_grad()
+    def decode_levels(self, latents: Tensor) -> Tensor:
+        """x = G(z_0), equations 6 and 10, before rounding: float32 (B, H, W, 3), in grey levels, not clipped."""
+        z = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        x = F.pixel_shuffle(self.vae.decode(z.float()).sample, self.patch)
+        return (x.permute(0, 2, 3, 1) + 1) * 127.5
+
+    def decode(self, latents: Tensor) -> NDArray[np.uint8]:
+        """x = G(z_0), equations 6 and 10: uint8 (B, H, W, 3), rounded and clipped."""
+        levels: NDArray[np.uint8] = self.decode_levels(latents).round().clamp(0, 255).byte().cpu().numpy()
+        return levels
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Hidden states of the text encoder, (B, L, D).
+
+        Raises:
+            PromptTooLong: a prompt has more tokens than the encoder reads. The error does not quote it.
+        """
+        length = int(self.tokenizer.model_max_length)
+        ids = self.tokenizer(list(prompts), padding="max_length", max_length=length).input_ids
+        if any(len(row) > length for row in ids):
+            raise PromptTooLong(f"the prompt has more than {length - 2} tokens")
+        hidden: Tensor = self.text_encoder(torch.tensor(ids, device=self.device)).last_hidden_state
+        return hidden
+
+    @torch.no_grad()
+    def predict_noise(self, x: Tensor, sigma: float, text: Tensor) -> Tensor:
+        """eps_theta of the paper at a noise level.
+
+        Args:
+            x: variance-exploding latent, float64 (B, C, h, w): z_t / sqrt(alpha_bar).
+            sigma: noise level, within the schedule.
+            text: `embed` of the prompts.
+
+        Returns:
+            float64, shaped as x.
+        """
+        alpha = (1 + sigma**2) ** -0.5
+        z = x * alpha
+        network = z.to(self.unet.dtype, memory_format=torch.channels_last)
+        t = torch.full((len(x),), self.schedule.timestep(sigma), device=x.device, dtype=torch.float32)
+        out: Tensor = self.unet(network, t, text.to(self.unet.dtype)).sample.double()
+        if self.prediction_type == "epsilon":
+            return out
+        if self.prediction_type == "v_prediction":  # v = alpha eps - alpha sigma z_0
+            return alpha * out + alpha * sigma * z
+        return (z - alpha * out) / (alpha * sigma)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(b"ddsr model 1")
+        digest.update(
+            json.dumps([self.prediction_type, self.image_size, vars(self.extras)], sort_keys=True).encode()
+        )
+        digest.update(self.schedule.alpha_bar.astype("<f4").tobytes())
+        digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
+        for part in (self.vae, self.unet, self.text_encoder):
+            for name, value in sorted(part.state_dict().items()):
+                stride = max(1, value.numel() // _SAMPLED)
+                digest.update(f"{name} {tuple(value.shape)}".encode())
+                digest.update(value.flatten()[::stride].half().cpu().numpy().astype("<f2").tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _extras(root: str) -> Extras:
+    path = Path(root) / EXTRAS
+    if not path.is_file():
+        return Extras()
+    try:
+        return Extras(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{EXTRAS} of the model is damaged") from error

@@ -1,0 +1,112 @@
+"""The schemes: what happens to z_T between the two walks.
+
+`keyed` is the product's, `paper` is the publication as printed. The others exist to be measured beside them.
+
+    keyed      groups of equal worth, rotation and fresh lengths (keying.py)
+    paper      nothing; 60 explicit DDIM steps
+    matched    nothing, but the default solver: what mixing costs
+    signs      half of all signs flipped by the key
+    signs5     5 % of the signs flipped (DiffStega)
+    rotation   three rounds of keyed signs, DCT and permutation over all coordinates: a full orthogonal mixing
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct, idct
+
+from shared.diffusion.keying import GROUP, KeyStream, Mixing, MixingPlan
+from shared.diffusion.model import DiffusionModel
+
+Array = NDArray[np.float64]
+Mix = Callable[[DiffusionModel, Array, bytes], tuple[Array, bytes]]
+Unmix = Callable[[DiffusionModel, Array, bytes, bytes], Array]
+
+DEFAULT_SCHEME = "keyed"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A scheme with its default solver and steps.
+
+    `mix(model, noise, key)` -> mixed noise and public side bytes; `unmix(model, noise, key, side)` -> noise. Noise is
+    float64 (C, h, w), standard normal in the ideal case.
+    """
+
+    mix: Mix
+    unmix: Unmix
+    keyed: bool = True
+    lengths: bool = False
+    paper_spacing: bool = False
+    solver: str = "heun"
+    steps: int = 20
+
+    def side_bytes(self, model: DiffusionModel) -> int:
+        return int(np.prod(model.latent_shape)) // GROUP if self.lengths else 0
+
+
+def plan_of(model: DiffusionModel) -> MixingPlan:
+    e = model.extras
+    return MixingPlan.of(
+        model.latent_shape, face_order=e.face_order, stego_order=e.stego_order,
+        radius_mean=e.radius_mean, radius_deviation=e.radius_deviation,
+    )  # fmt: skip
+
+
+def _nothing(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
+    return noise, b""
+
+
+def _nothing_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
+    return noise
+
+
+def _groups(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
+    return Mixing(plan_of(model), key).hide(noise)
+
+
+def _groups_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
+    return Mixing(plan_of(model), key).recover(noise, side)
+
+
+def _signs(share: float) -> tuple[Mix, Unmix]:
+    def flips(noise: Array, key: bytes) -> Array:
+        return np.where(KeyStream(key, "signs").uniform(noise.size) < share, -1.0, 1.0).reshape(noise.shape)
+
+    return (
+        lambda model, noise, key: (noise * flips(noise, key), b""),
+        lambda model, noise, key, side: noise * flips(noise, key),
+    )
+
+
+def _rounds(key: bytes, count: int) -> list[tuple[Array, NDArray[np.intp]]]:
+    stream = KeyStream(key, "rotation")
+    return [(np.where(stream.uniform(count) < 0.5, -1.0, 1.0), stream.permutation(count)) for _ in range(3)]
+
+
+def _rotate(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
+    x = noise.ravel()
+    for signs, order in _rounds(key, x.size):
+        x = dct(x * signs, norm="ortho")[order]
+    return x.reshape(noise.shape), b""
+
+
+def _rotate_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
+    x = noise.ravel()
+    for signs, order in reversed(_rounds(key, x.size)):
+        scattered = np.empty_like(x)
+        scattered[order] = x
+        x = idct(scattered, norm="ortho") * signs
+    return x.reshape(noise.shape)
+
+
+SCHEMES = {
+    "keyed": Scheme(_groups, _groups_back, lengths=True),
+    "paper": Scheme(_nothing, _nothing_back, keyed=False, paper_spacing=True, solver="ddim", steps=60),
+    "matched": Scheme(_nothing, _nothing_back, keyed=False),
+    "signs": Scheme(*_signs(0.5)),
+    "signs5": Scheme(*_signs(0.05)),
+    "rotation": Scheme(_rotate, _rotate_back),
+}

@@ -1,0 +1,118 @@
+"""One step of the deterministic sampler and its inverse. Pure functions; the noise predictor is an argument.
+
+    paper           here
+    z_t             x, the variance-exploding latent z_t / sqrt(alpha_bar_t)
+    t, t+1, t-1     noise levels `a` (where x is) and `b` (where it goes), float
+    eps_theta       `eps(x, sigma)`, any callable; all solvers treat the network as dx / dsigma = eps(x, sigma)
+
+In x, equations 4 and 8 (inversion, b > a) and 5 and 9 (sampling, b < a) of the paper are one formula (schedule.py).
+Two ways to make hide and recover undo each other:
+
+* an explicit pair walks up with the same rule as down and is inverse up to the rule's error, O(h^2) for `ddim`,
+  O(h^3) for `heun`;
+* a matched pair solves the receiver's explicit step for its start, to a tolerance: the receiver retraces the sender's
+  walk exactly and pays nothing for it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from shared.errors import InvalidOption, SolverError
+
+Eps = Callable[[Tensor, float], Tensor]
+Step = Callable[[Tensor, float, float, Eps], Tensor]
+OnStep = Callable[[], None]
+
+TOLERANCE = (
+    1e-5  # relative change at which an implicit step counts as solved; 8-bit rounding is 100 times that
+)
+MAX_ITERATIONS = 60
+
+
+def ddim(x: Tensor, a: float, b: float, eps: Eps) -> Tensor:
+    """x at level b from x at level a, first order: the paper's equations 4, 5, 8, 9. One evaluation.
+
+    x_b = x_a + (b - a) eps(x_a, a)
+    """
+    return x + (b - a) * eps(x, a)
+
+
+def heun(x: Tensor, a: float, b: float, eps: Eps) -> Tensor:
+    """The same, second order: Heun's rule (Karras et al., 2022, algorithm 1, lines 4 to 8). Two evaluations.
+
+    x_b = x_a + (b - a) (eps(x_a, a) + eps(x_a + (b - a) eps(x_a, a), b)) / 2
+    """
+    d = eps(x, a)
+    return x + (b - a) * (d + eps(x + (b - a) * d, b)) / 2
+
+
+def invert(step: Step, y: Tensor, a: float, b: float, eps: Eps, *, tolerance: float = TOLERANCE) -> Tensor:
+    """The x with step(x, a, b) = y, by fixed-point iteration x <- x - (step(x) - y) from the explicit guess.
+
+    For `ddim` this is x <- y - (b - a) eps(x, a) (Pan et al., 2023, AIDI; Meiri et al., 2023, fixed-point inversion).
+
+    Raises:
+        SolverError: the relative change is still above `tolerance` after MAX_ITERATIONS.
+    """
+    x = step(y, b, a, eps)
+    for _ in range(MAX_ITERATIONS):
+        residual = step(x, a, b, eps) - y
+        x = x - residual
+        if relative(residual, x) <= tolerance:
+            return x
+    raise SolverError(
+        f"an implicit step from noise level {b:.3g} to {a:.3g} did not converge; take more steps"
+    )
+
+
+def relative(change: Tensor, x: Tensor) -> float:
+    """Largest root mean square of `change` over the batch, relative to that of x."""
+    dims = tuple(range(1, x.ndim))
+    return float((change.square().mean(dims) / x.square().mean(dims)).max().sqrt())
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How the two phases walk: `forward` is the receiver's rule, `backward` what the sender does to undo it."""
+
+    name: str
+    step: Step
+    matched: bool
+
+    def receive(self, x: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep) -> Tensor:
+        """Walk from levels[0] to levels[-1] by explicit steps; levels may rise or fall."""
+        for a, b in zip(levels[:-1], levels[1:], strict=True):
+            on_step()
+            x = self.step(x, a, b, eps)
+        return x
+
+    def send(self, y: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep) -> Tensor:
+        """The start x at levels[0] from which `receive` arrives at y."""
+        for a, b in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
+            on_step()
+            y = invert(self.step, y, a, b, eps) if self.matched else self.step(y, b, a, eps)
+        return y
+
+
+SOLVERS = {
+    s.name: s
+    for s in (
+        Solver("ddim", ddim, matched=False),
+        Solver("heun", heun, matched=False),
+        Solver("ddim-matched", ddim, matched=True),
+        Solver("heun-matched", heun, matched=True),
+    )
+}
+
+
+def solver(name: str) -> Solver:
+    """The solver of that name.
+
+    Raises:
+        InvalidOption: there is none.
+    """
+    if name not in SOLVERS:
+        raise InvalidOption(f"the solver is one of: {', '.join(SOLVERS)}")
+    return SOLVERS[name]
