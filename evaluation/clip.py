@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from transformers import CLIPModel, CLIPTokenizer
 
 from evaluation.data import Picture
+from evaluation.errors import MaterialMissing
 from evaluation.prompts import DISGUISES
 from evaluation.runs import Row
 
@@ -43,3 +47,38 @@ class Scorer:
                 }
             )
         return rows
+
+
+def load_scorer(model: Path, tokenizer: Path) -> Scorer:
+    """A scorer from a CLIP in transformers' layout (as `training.clip` writes it) and its tokenizer's folder.
+
+    Pictures enter as -1..1 at their own size, which must be the model's.
+
+    Raises:
+        MaterialMissing: no such model.
+    """
+    try:
+        clip = CLIPModel.from_pretrained(model).eval().requires_grad_(False)
+        words = CLIPTokenizer.from_pretrained(tokenizer)
+    except (OSError, ValueError):
+        raise MaterialMissing("no CLIP model at the given path") from None
+
+    @torch.inference_mode()
+    def pictures(pixels: Picture) -> Vectors:
+        x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return _unit(clip.get_image_features(x))
+
+    @torch.inference_mode()
+    def texts(prompts: Sequence[str]) -> Vectors:
+        ids = words(list(prompts), padding="longest", truncation=True, return_tensors="pt").input_ids
+        return _unit(clip.get_text_features(ids))
+
+    return Scorer(pictures, texts)
+
+
+def _unit(features: object) -> Vectors:
+    x = getattr(features, "pooler_output", features)
+    if not isinstance(x, torch.Tensor):
+        raise TypeError("the CLIP model gives no feature tensor")
+    vectors: Vectors = torch.nn.functional.normalize(x.double(), dim=-1).numpy()
+    return vectors

@@ -62,9 +62,7 @@ def run(
     Returns:
         the figures, as in `table.json`.
     """
-    setup = {"model": bench.model.fingerprint, "seed": bench.seed, "options": options.as_dict()}
-    setup["recognisers"] = [recogniser.name for recogniser in bench.recognisers]
-    store = Run(bench.out / name, setup)
+    store = Run(bench.out / name, setup_of(bench, options))
     todo = store.missing(bench.names)
     done = len(bench.faces) - len(todo)
     for indices in batches(todo, bench.batch):
@@ -76,6 +74,17 @@ def run(
     table = summary(rows, bench.calibrations, bench.seed)
     store.finish(table, bench.provenance())
     return table
+
+
+def setup_of(bench: Bench, options: ReversibilityOptions) -> Row:
+    """What the rows depend on, so that rows of different questions never mix."""
+    names = [recogniser.name for recogniser in bench.recognisers]
+    return {
+        "model": bench.model.fingerprint,
+        "seed": bench.seed,
+        "recognisers": names,
+        "options": options.as_dict(),
+    }
 
 
 def _rows(

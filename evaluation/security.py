@@ -1,0 +1,163 @@
+"""Is a stego picture told from a plain one, and does it give its face away? (Fig. 8, Tables 2 and 3.)
+
+Covers are plain samples of the same model, prompt and solver, through the same PNG file: what else differed
+would be what the detectors find.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import reversibility, stegexpose
+from evaluation.attack import recognition_attack
+from evaluation.bench import Bench
+from evaluation.data import Picture, stack
+from evaluation.detector import detect
+from evaluation.features import Features
+from evaluation.identity import identify
+from evaluation.latents import plain_samples
+from evaluation.metrics import area_under_roc, mean, roc, share
+from evaluation.reversibility import ReversibilityOptions
+from evaluation.runs import Row, Run, batches
+from shared.diffusion.pipeline import HideOptions
+
+_CURVE_POINTS = 101
+
+
+@dataclass(frozen=True)
+class SecurityOptions:
+    """Attributes:
+    epochs: of the small trained detector; 0 leaves it out.
+    scenes: real photographs for the Frechet distance; None leaves it out.
+    """
+
+    hide: HideOptions
+    epochs: int = 30
+    scenes: Picture | None = None
+
+
+def run(bench: Bench, options: SecurityOptions, features: Features | None = None) -> Row:
+    """Hide every face of the bench (or take the pictures of an earlier run), draw as many covers, judge
+    both."""
+    name = f"security/{options.hide.scheme}"
+    hiding = ReversibilityOptions(options.hide, attacks=False, degradations=(), degraded_identity=False)
+    reversibility.run(bench, hiding, name=name)
+    setup = reversibility.setup_of(bench, hiding)
+    store = Run(bench.out / name, setup)
+    keys = bench.names
+    stegos, covers = store.load("stego", keys), _covers(bench, store, options.hide)
+    table: Row = {
+        "count": len(keys),
+        "stegexpose": steganalysis(covers, stegos, bench.seed),
+        "stegexpose_control": _control(covers, bench.seed),
+    }
+    if options.epochs and len(keys) >= 8:
+        table["detector"] = _trained(bench, covers, stegos, options.epochs)
+    if bench.recognisers:
+        table["recognition"] = _recognition(bench, stegos, covers)
+    if features is not None:
+        table["naturalness"] = _naturalness(features, stegos, covers, options.scenes)
+    store.finish(table, bench.provenance())
+    return table
+
+
+def _covers(bench: Bench, store: Run, options: HideOptions) -> Picture:
+    """One plain sample for each stego, under its disguise prompt; kept, so that a stopped run goes on."""
+    keys = bench.names
+    todo = [i for i, key in enumerate(keys) if not store.picture("cover", key).is_file()]
+    for indices in batches(todo, bench.batch):
+        bench.progress("covers", len(keys) - len(todo), len(keys))
+        names = [keys[i] for i in indices]
+        disguises = [store.rows[name]["disguise"] for name in names]
+        pictures = plain_samples(bench.model, disguises, options, names, bench.seed)
+        store.save("cover", names, pictures)
+    return store.load("cover", keys)
+
+
+def steganalysis(covers: Picture, stegos: Picture, seed: int) -> Row:
+    """ROC of StegExpose's fusion and of its parts; `accuracy` at its own threshold, as the paper quotes."""
+    parts = [[stegexpose.scores(picture) for picture in pictures] for pictures in (covers, stegos)]
+    cover, stego = (np.array([stegexpose.fused(one) for one in side]) for side in parts)
+    false, true = roc(cover, stego)
+    grid = np.linspace(0, 1, _CURVE_POINTS)
+    right = np.concatenate([cover <= stegexpose.SUSPICIOUS, stego > stegexpose.SUSPICIOUS])
+    singles = {name: _single_auc([[one[name] for one in side] for side in parts]) for name in parts[0][0]}
+    return {
+        "auc": area_under_roc(cover, stego),
+        "auc_interval": auc_interval(cover, stego, seed),
+        "accuracy": share(right).as_dict(),
+        "cover_score": mean(cover, seed).as_dict(),
+        "stego_score": mean(stego, seed).as_dict(),
+        "detectors_auc": singles,
+        "curve": {"false": grid.tolist(), "true": np.interp(grid, false, true).tolist()},
+    }
+
+
+def _single_auc(sides: Sequence[Sequence[float | None]]) -> float | None:
+    known = [np.array([value for value in side if value is not None]) for side in sides]
+    return area_under_roc(*known) if all(len(side) for side in known) else None
+
+
+def auc_interval(covers: NDArray[np.float64], stegos: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the area under the ROC (500 resamples of both sides)."""
+    rng = np.random.default_rng(seed)
+    draws = [
+        area_under_roc(rng.choice(covers, len(covers)), rng.choice(stegos, len(stegos))) for _ in range(500)
+    ]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _control(covers: Picture, seed: int) -> Row:
+    """Known answers on these very covers: what the fusion says once LSB replacement was put into them."""
+    rng = np.random.default_rng(seed)
+    clean = np.array([stegexpose.fused(stegexpose.scores(picture)) for picture in covers])
+    table: Row = {}
+    for rate in (0.05, 0.25, 0.5, 1.0):
+        marked = [stegexpose.embed_lsb(picture, rate, rng) for picture in covers]
+        dirty = np.array([stegexpose.fused(stegexpose.scores(picture)) for picture in marked])
+        table[f"lsb {rate:g}"] = {"auc": area_under_roc(clean, dirty), "score": float(dirty.mean())}
+    return table
+
+
+def _trained(bench: Bench, covers: Picture, stegos: Picture, epochs: int) -> Row:
+    """The small network on stego against cover; and on LSB replacement, which it must find, as a control."""
+    rng = np.random.default_rng(bench.seed)
+    marked = np.stack([stegexpose.embed_lsb(picture, 1.0, rng) for picture in covers])
+    table: Row = {}
+    for name, others in (("stego", stegos), ("control_lsb", marked)):
+        found = detect(covers, others, seed=bench.seed, epochs=epochs, progress=bench.progress)
+        table[name] = {
+            "accuracy": found.accuracy.as_dict(),
+            "auc": found.auc,
+            "auc_interval": auc_interval(found.cover_scores, found.stego_scores, bench.seed),
+        }
+    return {"epochs": epochs, "training_pictures": len(covers), **table}
+
+
+def _recognition(bench: Bench, stegos: Picture, covers: Picture) -> Row:
+    """Table 2 for the stego, for pictures that hide nothing (what any scene gives), and for the faces as
+    they are."""
+    originals = stack(bench.faces)
+    gallery = identify(originals, bench.finder, bench.recognisers)
+    sides = {"stego": stegos, "cover": covers, "unprotected": originals}
+    return {
+        name: recognition_attack(
+            pictures, range(len(pictures)), bench.faces, gallery, bench.finder, bench.recognisers
+        )
+        for name, pictures in sides.items()
+    }
+
+
+def _naturalness(features: Features, stegos: Picture, covers: Picture, scenes: Picture | None) -> Row:
+    """Frechet distances at one count: stego and cover against photographs, and photographs against others."""
+    table: Row = {"features": features.name, "count": len(stegos)}
+    table["stego_to_cover"] = features.distance(stegos, covers)
+    if scenes is not None and len(scenes) >= 2 * len(stegos):
+        half = len(stegos)
+        table["stego_to_photographs"] = features.distance(stegos, scenes[:half])
+        table["cover_to_photographs"] = features.distance(covers, scenes[:half])
+        table["photographs_to_photographs"] = features.distance(scenes[half : 2 * half], scenes[:half])
+    return table

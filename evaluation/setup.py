@@ -1,0 +1,67 @@
+"""Puts a bench together: model, faces, recognisers, thresholds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation import recognisers
+from evaluation.alignment import FaceFinder
+from evaluation.bench import Bench
+from evaluation.data import Sample, load_set, pick
+from evaluation.identity import calibrated
+from evaluation.runs import Progress, silent
+from shared.diffusion.model import DiffusionModel
+
+FACES = "eval-faces-00.tar"
+SCENES = "eval-scenes-00.tar"
+_ENOUGH = 20  # identities that a set must have to set thresholds by
+
+
+def make_bench(
+    model: DiffusionModel,
+    out: Path,
+    *,
+    data: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch: int = 8,
+    names: Sequence[str] = recognisers.DEFAULT,
+    progress: Progress = silent,
+) -> Bench:
+    """A bench over `limit` faces drawn by the seed, spread over identities.
+
+    Args:
+        data: tar or folder of faces; None: the material's eval-faces.
+        names: recognisers, see `recognisers.load`.
+
+    Thresholds come from all pairs of strangers of `data` where it names at least 20 identities, else of the
+    material's eval-faces, at the model's picture size; they are remembered in `out`.
+
+    Raises:
+        MaterialMissing: faces, weights or packages are not there.
+    """
+    faces = load_set(data, FACES, size=model.image_size)
+    finder, loaded = FaceFinder(), recognisers.load(names)
+    progress("thresholds", 0, 1)
+    calibrations = (
+        calibrated(out, _with_identities(faces, model.image_size), finder, loaded) if loaded else {}
+    )
+    progress("thresholds", 1, 1)
+    return Bench(
+        model=model,
+        faces=pick(faces, limit, seed),
+        finder=finder,
+        recognisers=loaded,
+        calibrations=calibrations,
+        out=out,
+        seed=seed,
+        batch=batch,
+        device=str(model.device),
+        progress=progress,
+    )
+
+
+def _with_identities(faces: Sequence[Sample], size: int) -> Sequence[Sample]:
+    known = [sample for sample in faces if sample.identity is not None]
+    if len({sample.identity for sample in known}) >= _ENOUGH:
+        return known
+    return load_set(None, FACES, size=size)
