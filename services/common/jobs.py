@@ -65,9 +65,7 @@ Looked = Annotated[JobView, Depends(look)]
 async def show(
     request: Request,
     view: Looked,
-    wait: Annotated[
-        float, Query(ge=0, le=300, description="seconds to wait for the job's end", examples=[30])
-    ] = 0,
+    wait: Annotated[float, Query(ge=0, le=300, description="seconds to wait for the job's end", examples=[30])] = 0,
 ) -> Job:
     """Answers at once, or, with `wait`, as soon as the job has ended or the seconds are over."""
     context = context_of(request)

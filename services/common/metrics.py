@@ -17,9 +17,7 @@ class ServiceMetrics:
     def __init__(self, service: str, version: str) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        self.requests = Counter(
-            "ddsr_http_requests_total", "HTTP requests answered", labels, registry=self.registry
-        )
+        self.requests = Counter("ddsr_http_requests_total", "HTTP requests answered", labels, registry=self.registry)
         self.seconds = Histogram(
             "ddsr_http_request_seconds",
             "Seconds from the request line to the end of the answer",
@@ -40,9 +38,7 @@ class ServiceMetrics:
         self.jobs = Counter(
             "ddsr_jobs_submitted_total", "Jobs accepted into the queue", ("kind",), registry=self.registry
         )
-        Info("ddsr_build", "Version and service", registry=self.registry).info(
-            {"version": version, "service": service}
-        )
+        Info("ddsr_build", "Version and service", registry=self.registry).info({"version": version, "service": service})
 
     def watch_queue(self, state: Callable[[], QueueHealth]) -> None:
         """Ask `state` for the queue's gauges at every scrape."""

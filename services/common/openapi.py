@@ -145,9 +145,7 @@ def submission_docs(form: dict[str, Any], *more: type[DdsrError], file_field: st
             },
             **problems(*SUBMISSION, *more, *FAILURES),
         },
-        "openapi_extra": {
-            "requestBody": {"content": {"multipart/form-data": {"example": form, "encoding": encoding}}}
-        },
+        "openapi_extra": {"requestBody": {"content": {"multipart/form-data": {"example": form, "encoding": encoding}}}},
     }
 
 

@@ -26,9 +26,7 @@ def parse_prefer(header: str | None, *, default: float, longest: float) -> Prefe
             wait = _seconds(value)
     if wait is not None:
         seconds = min(wait, longest)
-        return Preference(
-            seconds, f"respond-async, wait={seconds:g}" if respond_async else f"wait={seconds:g}"
-        )
+        return Preference(seconds, f"respond-async, wait={seconds:g}" if respond_async else f"wait={seconds:g}")
     if respond_async:
         return Preference(0.0, "respond-async")
     return Preference(min(default, longest), None)

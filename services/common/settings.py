@@ -32,7 +32,6 @@ class ServiceSettings(BaseSettings):
     max_pixels: int = Field(default=50_000_000, ge=1)
     max_prompt: int = Field(default=256, ge=1, description="characters")
     max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
-    min_side: int = Field(default=16, ge=1)
     max_steps: int = Field(default=200, ge=1, le=1000)
     max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
     upload_seconds: float = Field(default=60.0, gt=0, description="a body must have arrived by then")

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 from services.common.answers import answer, settle
 from services.common.context import Context
 from services.common.preferences import Preference, choose_media_type, parse_prefer
+from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
-from shared.jobs_models import MEDIA_TYPES, PictureFormat
+from shared.jobs_models import MEDIA_TYPES
 
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 
@@ -56,9 +57,7 @@ def preference_of(context: Context, headers: SubmitHeaders) -> Preference:
     return parse_prefer(headers.prefer, default=settings.default_wait, longest=settings.max_wait)
 
 
-def picture_format(
-    request: Request, asked: PictureFormat | None, offered: tuple[PictureFormat, ...]
-) -> PictureFormat:
+def picture_format(request: Request, asked: PictureFormat | None, offered: tuple[PictureFormat, ...]) -> PictureFormat:
     """The format that the form asks for, else the one that `Accept` likes best.
 
     Raises:
@@ -79,9 +78,7 @@ async def submit(
     """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it."""
     claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
     owner = request.state.owner
-    view = await context.ask(
-        context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook
-    )
+    view = await context.ask(context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook)
     request.state.slot.release()
     request.state.job = view.id
     if not view.replayed:

@@ -17,9 +17,7 @@ class RecoverForm(BaseModel):
 
     stego: Annotated[
         UploadFile,
-        Field(
-            description="The picture that hides the face, in the sender's size: PNG, JPEG or WebP, by content"
-        ),
+        Field(description="The picture that hides the face, in the sender's size: PNG, JPEG or WebP, by content"),
     ]
     identity_prompt: Annotated[
         SecretStr,

@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from services.common.intake import Crop
 from services.common.submit import Webhook
-from shared.jobs_models import PictureFormat
+from shared.imaging import Crop, PictureFormat
 
 
 class HideForm(BaseModel):
@@ -17,9 +16,7 @@ class HideForm(BaseModel):
 
     image: Annotated[
         UploadFile,
-        Field(
-            description="The face: JPEG, PNG or WebP, by content. Turned by its EXIF; all metadata is dropped"
-        ),
+        Field(description="The face: JPEG, PNG or WebP, by content. Turned by its EXIF; all metadata is dropped"),
     ]
     identity_prompt: Annotated[
         SecretStr,
@@ -39,9 +36,7 @@ class HideForm(BaseModel):
     ]
     steps: Annotated[
         int | None,
-        Field(
-            default=None, ge=1, le=1000, description="diffusion steps; default: the model's", examples=[50]
-        ),
+        Field(default=None, ge=1, le=1000, description="diffusion steps; default: the model's", examples=[50]),
     ]
     format: Annotated[
         PictureFormat | None,

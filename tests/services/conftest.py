@@ -1,0 +1,125 @@
+"""A real Redis and a real worker process for all tests of this folder, and apps to talk to."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from services.receiver.app import ReceiverSettings
+from services.receiver.app import create_app as create_receiver
+from services.sender.app import SenderSettings
+from services.sender.app import create_app as create_sender
+from shared.jobs import JobStore, open_redis
+from shared.settings import QueueSettings
+from tests.redis_server import RedisServer
+from tests.services import stand
+
+PROMPT = "the red kite over Ullapool"
+DISGUISE = "a photo of an old man"
+BASE = "http://127.0.0.1"
+LOCAL = ("127.0.0.1", 50_000)
+
+T = TypeVar("T")
+Clients = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="session")
+def queue(redis_server: RedisServer, keys_folder: Path) -> QueueSettings:
+    """The queue that has a worker."""
+    return QueueSettings(redis_url=redis_server.url, service_keys=keys_folder / "service")
+
+
+@pytest.fixture(scope="session")
+def worker(queue: QueueSettings, keys_folder: Path) -> Iterator[None]:
+    process = start_worker(queue, keys_folder)
+    with open_redis(queue) as connection:
+        wait_until(JobStore(connection, queue).health, lambda health: health.ready)
+    yield
+    process.terminate()
+    assert process.wait(timeout=20) == 0
+
+
+@pytest.fixture
+def sender(queue: QueueSettings, worker: None) -> Iterator[Clients]:
+    """Makes clients of a sender; keyword arguments are settings."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(local_client(create_sender(SenderSettings(**settings), queue)))
+
+
+@pytest.fixture
+def receiver(queue: QueueSettings, worker: None) -> Iterator[Clients]:
+    """Makes clients of a receiver; keyword arguments are settings."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(local_client(create_receiver(ReceiverSettings(**settings), queue)))
+
+
+def start_worker(queue: QueueSettings, folder: Path) -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "REDIS_URL": queue.redis_url.get_secret_value(),
+        "DDSR_QUEUE": queue.queue,
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen([sys.executable, "-m", "tests.services.stand", str(folder)], env=environment)
+
+
+def local_client(app: FastAPI) -> TestClient:
+    """A client that seems to sit on this machine; an unforeseen error is an answer, as over a real wire."""
+    return TestClient(app, base_url=BASE, client=LOCAL, raise_server_exceptions=False)
+
+
+def wait_until(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 30) -> T:
+    """Look until it is enough."""
+    deadline = time.monotonic() + seconds
+    while not enough(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def face(size: int = stand.SIZE, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A picture of the model's size."""
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def encoded(rgb: np.ndarray[Any, np.dtype[np.uint8]], form: str = "PNG") -> bytes:
+    """The bytes of a picture file."""
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, form)
+    return stream.getvalue()
+
+
+def pixels(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 (H, W, 3) of a picture file."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def hide_form(**changes: Any) -> dict[str, Any]:
+    """Arguments of `client.post("/hide", ...)`; a field of None is left out."""
+    form = {"identity_prompt": PROMPT, "disguise_prompt": DISGUISE, "crop": "none", **changes}
+    image = form.pop("image", encoded(face()))
+    files = {"image": ("face.png", image)} if image is not None else {"none": (None, b"")}
+    return {"data": {name: value for name, value in form.items() if value is not None}, "files": files}

@@ -1,0 +1,86 @@
+"""`POST /hide` and `POST /recover` from end to end, over a real queue."""
+
+import numpy as np
+import pytest
+
+from shared.recipe import Recipe
+from tests.services import stand
+from tests.services.conftest import DISGUISE, PROMPT, Clients, encoded, face, hide_form, pixels
+
+
+def test_hide_answers_with_picture_and_recipe(sender: Clients) -> None:
+    answer = sender().post("/hide", **hide_form(steps=4))
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["DDSR-Job"]
+    recipe = Recipe.from_text(answer.headers["DDSR-Recipe"])
+    assert (recipe.model, recipe.disguise_prompt, recipe.steps) == (stand.FINGERPRINT, DISGUISE, 4)
+    stego = pixels(answer.content)
+    assert stego.shape == (stand.SIZE, stand.SIZE, 3)
+    assert not np.array_equal(stego, face())
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_recover_gives_the_face_back(sender: Clients, receiver: Clients, stripped: bool) -> None:
+    """With the recipe inside the PNG, and with one that the channel took out and the caller sends."""
+    hidden = sender().post("/hide", **hide_form())
+    stego = encoded(pixels(hidden.content)) if stripped else hidden.content
+    extra = {"recipe": hidden.headers["DDSR-Recipe"]} if stripped else {}
+    answer = receiver().post("/recover", data={"identity_prompt": PROMPT, **extra}, files={"stego": ("a.png", stego)})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/png"
+    assert "DDSR-Recipe" not in answer.headers
+    assert np.array_equal(pixels(answer.content), face())
+
+
+def test_a_wrong_prompt_is_200_and_another_picture(sender: Clients, receiver: Clients) -> None:
+    stego = sender().post("/hide", **hide_form()).content
+    client = receiver()
+    answers = [
+        client.post("/recover", data={"identity_prompt": prompt}, files={"stego": ("a.png", stego)})
+        for prompt in (PROMPT, "a wrong one")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    right, wrong = ({name for name in answer.headers if name not in ("content-length",)} for answer in answers)
+    assert right == wrong
+    assert not np.array_equal(pixels(answers[1].content), face())
+
+
+@pytest.mark.parametrize(
+    ("form", "accept", "media"),
+    [
+        ("jpeg", "*/*", "image/jpeg"),
+        ("webp", "image/*", "image/webp"),
+        (None, "image/webp", "image/webp"),
+        (None, "image/jpeg;q=0.9, image/png;q=0.1", "image/jpeg"),
+    ],
+)
+def test_the_format_is_negotiated(sender: Clients, form: str | None, accept: str, media: str) -> None:
+    answer = sender().post("/hide", **hide_form(format=form), headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == media
+
+
+def test_any_photograph_is_cropped_and_fitted_by_default(sender: Clients) -> None:
+    photograph = np.random.default_rng(1).integers(0, 256, (200, 310, 3), dtype=np.uint8)
+    client = sender()
+    assert client.post("/hide", **hide_form(image=encoded(photograph, "JPEG"), crop=None)).status_code == 200
+    refused = client.post("/hide", **hide_form(image=encoded(photograph), crop="none"))
+    assert (refused.status_code, refused.json()["code"]) == (422, "wrong-picture-size")
+
+
+def test_an_upload_over_one_mebibyte_stays_in_memory(sender: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("an upload was spilled to the temporary folder")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", never)
+    large = encoded(np.random.default_rng(2).integers(0, 256, (900, 900, 3), dtype=np.uint8))
+    assert len(large) > 2 * 1024 * 1024
+    assert sender().post("/hide", **hide_form(image=large, crop=None)).status_code == 200
+
+
+def test_a_failed_job_answers_with_its_own_error(sender: Clients) -> None:
+    answer = sender().post("/hide", **hide_form(disguise_prompt=stand.FAILING))
+    assert (answer.status_code, answer.json()["code"]) == (500, "solver-error")
+    assert answer.json()["job"]
