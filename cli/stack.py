@@ -203,9 +203,7 @@ def register(app: typer.Typer) -> None:
         sender_port: Annotated[int, typer.Option(help="Port of POST /hide.")] = 8001,
         receiver_port: Annotated[int, typer.Option(help="Port of POST /recover.")] = 8002,
         workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
-        metrics_port: Annotated[
-            int, typer.Option(help="Prometheus port of the first worker; 0: none.")
-        ] = 9464,
+        metrics_port: Annotated[int, typer.Option(help="Prometheus port of the first worker; 0: none.")] = 9464,
     ) -> None:
         """Run Redis, worker, sender and receiver in the foreground until Ctrl-C."""
         chosen: dict[str, Any] = {

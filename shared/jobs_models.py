@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from shared.errors import DdsrError, EnvelopeError, JobCancelled, JobGone, JobNotReady, error_from_code
+from shared.imaging import MEDIA_TYPES as MEDIA_TYPES
+from shared.imaging import PictureFormat as PictureFormat
+from shared.recipe import Recipe
 
 Kind = Literal["hide", "recover"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
-PictureFormat = Literal["png", "jpeg", "webp"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
 TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
-MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-PADDING = (
-    1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
-)
+PADDING = 1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,8 +81,6 @@ class RecoverRequest:
 
     @property
     def batch(self) -> str:
-        from shared.recipe import Recipe
-
         return "|".join(map(str, ("recover", *Recipe.from_text(self.recipe).batch_key, _size(self.picture))))
 
     def pack(self, reply_key: str) -> bytes:

@@ -123,11 +123,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     ) -> None:
         _Intermediate.stuck_after = settings.stuck_after
         super().__init__(
-            [
-                IdQueue(
-                    queue_settings.queue, connection=connection, job_class=IdJob, serializer=JSONSerializer
-                )
-            ],
+            [IdQueue(queue_settings.queue, connection=connection, job_class=IdJob, serializer=JSONSerializer)],
             name=name,
             connection=connection,
             worker_ttl=16,  # makes RQ's blocking dequeue last a second, so that SIGTERM is heard

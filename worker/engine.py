@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from shared.imaging import encode_picture
 
 from shared.errors import ComputationFailed, DdsrError, RecipeMismatch
-from shared.jobs_models import MEDIA_TYPES, HideRequest, JobResult, RecoverRequest, Request
+from shared.imaging import MEDIA_TYPES, PictureFormat, encode_picture
+from shared.jobs_models import HideRequest, JobResult, RecoverRequest, Request
 from shared.recipe import Recipe
 
 OnStep = Callable[[int, int], None]
@@ -108,9 +108,7 @@ class Engine:
                     self.limit = min(self.limit, half)
                     _free_memory()
                 waiting[:0] = [part[:half], part[half:]]
-        return [
-            outcome if outcome is not None else Outcome(error=ComputationFailed()) for outcome in outcomes
-        ]
+        return [outcome if outcome is not None else Outcome(error=ComputationFailed()) for outcome in outcomes]
 
     def _compute(self, requests: Sequence[Request], on_step: OnStep) -> list[JobResult]:
         start = time.perf_counter()
@@ -160,8 +158,8 @@ class Engine:
         return [_result(face, request.format, None, seconds) for request, face in pairs]
 
 
-def _result(rgb: NDArray[np.uint8], form: str, recipe: str | None, seconds: float) -> JobResult:
-    data = encode_picture(rgb, form, recipe=recipe)  # type: ignore[arg-type]
+def _result(rgb: NDArray[np.uint8], form: PictureFormat, recipe: str | None, seconds: float) -> JobResult:
+    data = encode_picture(rgb, form, recipe=recipe)
     return JobResult(data, MEDIA_TYPES[form], recipe, round(seconds, 4))
 
 

@@ -54,9 +54,7 @@ def where(error: BaseException) -> dict[str, Any]:
     return {"error": type(error).__name__, "at": line}
 
 
-def _without_traceback(
-    logger: Any, name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def _without_traceback(logger: Any, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     record: logging.LogRecord | None = event.get("_record")
     if record is not None and record.exc_info:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None

@@ -27,8 +27,6 @@ class WorkerMetrics:
         )
         self.queued = Gauge("ddsr_queue_depth", "Jobs waiting in the queue", **make)
         self.running = Gauge("ddsr_worker_running_jobs", "Jobs that this worker holds", **make)
-        self.retries = Counter(
-            "ddsr_job_retries_total", "Claims after the loss of a worker", ("kind",), **make
-        )
+        self.retries = Counter("ddsr_job_retries_total", "Claims after the loss of a worker", ("kind",), **make)
         self.webhooks = Counter("ddsr_webhooks_total", "Attempts to send a webhook", ("outcome",), **make)
         self.model = Info("ddsr_model", "The loaded model", **make)

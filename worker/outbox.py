@@ -13,9 +13,7 @@ DELAYS = (5.0, 30.0, 120.0, 600.0, 1800.0)  # between attempts; after the last o
 
 
 class Outbox:
-    def __init__(
-        self, desk: Desk, secret: str, *, allow_private: bool, metrics: WorkerMetrics, log: Log
-    ) -> None:
+    def __init__(self, desk: Desk, secret: str, *, allow_private: bool, metrics: WorkerMetrics, log: Log) -> None:
         self._desk = desk
         self._secret = secret
         self._allow_private = allow_private

@@ -30,9 +30,7 @@ OWNER = "alice"
 
 
 def queue_settings(server: RedisServer, **changes: Any) -> QueueSettings:
-    return QueueSettings(
-        redis_url=SecretStr(server.url), service_keys=server.folder / "keys" / "service", **changes
-    )
+    return QueueSettings(redis_url=SecretStr(server.url), service_keys=server.folder / "keys" / "service", **changes)
 
 
 def worker_settings(server: RedisServer, **changes: Any) -> WorkerSettings:
@@ -47,7 +45,7 @@ def worker_settings(server: RedisServer, **changes: Any) -> WorkerSettings:
 
 def make_store(server: RedisServer, **changes: Any) -> JobStore:
     settings = queue_settings(server, **changes)
-    return JobStore(open_redis(settings, socket_timeout=2), settings)
+    return JobStore(open_redis(settings), settings)
 
 
 def announce(server: RedisServer, name: str = "w1", keys: Keyring | None = None) -> Keyring:
@@ -65,9 +63,7 @@ def face(seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
-def hide_request(
-    disguise: str = "a cat", *, prompt: str = "the prompt", seed: int = 0, **changes: Any
-) -> HideRequest:
+def hide_request(disguise: str = "a cat", *, prompt: str = "the prompt", seed: int = 0, **changes: Any) -> HideRequest:
     return HideRequest(Picture.from_array(face(seed)), SecretStr(prompt), disguise, **changes)
 
 

@@ -1,0 +1,351 @@
+"""The contract of jobs on a real Redis, with workers that are only announced."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from shared import jobs_records as records
+from shared.envelope import Keyring
+from shared.errors import (
+    EnvelopeError,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    InvalidOption,
+    JobCancelled,
+    JobGone,
+    JobNotFound,
+    JobNotReady,
+    NoWorker,
+    QueueFull,
+    QueueUnavailable,
+    RecipeError,
+    WorkerLost,
+)
+from shared.jobs import IdempotencyClaim, JobResult, Picture, RecoverRequest
+from shared.jobs_models import HideRequest, pack, unpack, unpack_request
+from shared.recipe import Recipe
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings
+from worker.desk import Desk
+
+RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()
+
+
+def make_desk(server: RedisServer, keys: Keyring | None = None) -> Desk:
+    settings = queue_settings(server)
+    keys = keys or Keyring.load_or_create(server.folder / "keys" / "worker")
+    return Desk(server.client(), settings, keys)
+
+
+def test_a_job_from_end_to_end(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(steps=7), owner=OWNER)
+    assert (view.state, view.position, view.kind) == ("queued", 1, "hide")
+    assert store.submit("hide", hide_request(), owner=OWNER).position == 2
+    assert desk.claim(view.id, "e1", "w1").state == "running"
+    job = desk.open(view.id, "hide", "e1")
+    assert isinstance(job.request, HideRequest)
+    assert job.request.identity_prompt.get_secret_value() == "the prompt"
+    assert job.request.steps == 7
+    assert (job.request.picture.to_array() == face()).all()
+    assert desk.progress([job], 3, 7) == [True]
+    assert store.view(view.id, owner=OWNER).step == 3
+    with pytest.raises(JobNotReady):
+        store.result(view.id, owner=OWNER)
+    assert desk.done(job, JobResult(b"picture", "image/png", "recipe", 1.5))
+    assert server.client().exists(records.request_key(view.id)) == 0
+    result = store.result(view.id, owner=OWNER)
+    assert (result.picture, result.media_type, result.recipe, result.seconds) == (
+        b"picture",
+        "image/png",
+        "recipe",
+        1.5,
+    )
+    assert 0 < server.client().ttl(records.result_key(view.id)) <= 60  # type: ignore[operator]
+    server.client().delete(records.result_key(view.id))
+    assert store.view(view.id, owner=OWNER).state == "expired"
+    with pytest.raises(JobGone):
+        store.result(view.id, owner=OWNER)
+
+
+def test_the_queue_entry_names_the_job_and_nothing_else(server: RedisServer) -> None:
+    announce(server)
+    view = make_store(server).submit("hide", hide_request(), owner=OWNER)
+    client = server.client()
+    entry = client.hgetall(f"rq:job:{view.id}")
+    assert entry[b"description"] == b"hide"  # type: ignore[index]
+    names = {b"ttl": b"900", b"result_ttl": b"0", b"failure_ttl": b"60", b"retries_left": b"3"}
+    assert {name: entry[name] for name in names} == names  # type: ignore[index]
+    assert client.lrange("rq:queue:ddsr", 0, -1) == [view.id.encode()]
+    assert b"the prompt" not in b"".join(client.dump(key) for key in client.scan_iter())  # type: ignore[misc]
+
+
+def test_finish_is_fenced_and_happens_once(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    desk.claim(view.id, "old", "w1")
+    old = desk.open(view.id, "hide", "old")
+    assert desk.claim(view.id, "new", "w2").attempts == 2
+    new = desk.open(view.id, "hide", "new")
+    result = JobResult(b"late", "image/png", None, 1.0)
+    assert desk.progress([old, new], 1, 5) == [False, True]
+    assert not desk.done(old, result)
+    assert store.view(view.id, owner=OWNER).state == "running"
+    assert desk.done(new, JobResult(b"right", "image/png", None, 1.0))
+    assert not desk.done(new, result)
+    assert not desk.failed(view.id, "", WorkerLost())
+    assert desk.claim(view.id, "later", "w3").state == "done"
+    assert store.result(view.id, owner=OWNER).picture == b"right"
+
+
+def test_attempts_run_out(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    states = [desk.claim(view.id, f"e{number}", "w1").state for number in range(5)]
+    assert states == ["running"] * 4 + ["exhausted"]
+
+
+def test_another_owner_sees_nothing(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    for call in (store.view, store.result, store.cancel):
+        with pytest.raises(JobNotFound):
+            call(view.id, owner="mallory")
+        with pytest.raises(JobNotFound):
+            call("0" * 32, owner=OWNER)
+
+
+def test_a_request_opens_only_as_what_it_is(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    one, two = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
+    client = server.client()
+    client.copy(records.request_key(one.id), records.request_key(two.id), replace=True)
+    with pytest.raises(EnvelopeError):
+        desk.open(two.id, "hide", "e1")
+    with pytest.raises(EnvelopeError):
+        desk.open(one.id, "recover", "e1")
+
+
+def test_only_the_submitting_service_opens_the_result(server: RedisServer, tmp_path: Path) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    desk.claim(view.id, "e1", "w1")
+    desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+    replica = make_store(server)
+    assert replica.result(view.id, owner=OWNER).picture == b"picture"
+    settings = queue_settings(server).model_copy(update={"service_keys": tmp_path / "other"})
+    other = type(store)(server.client(), settings)
+    with pytest.raises(JobGone):
+        other.result(view.id, owner=OWNER)
+
+
+def test_cancel_queued_and_running(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    queued, running = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
+    assert store.cancel(queued.id, owner=OWNER).state == "cancelled"
+    assert server.client().lrange("rq:queue:ddsr", 0, -1) == [running.id.encode()]
+    desk.claim(running.id, "e1", "w1")
+    job = desk.open(running.id, "hide", "e1")
+    assert store.cancel(running.id, owner=OWNER).state == "cancelled"
+    assert desk.progress([job], 1, 5) == [False]
+    assert not desk.done(job, JobResult(b"", "image/png", None, 1.0))
+    assert store.cancel(running.id, owner=OWNER).state == "cancelled"
+    with pytest.raises(JobCancelled):
+        store.result(running.id, owner=OWNER)
+    assert not server.client().exists(records.request_key(running.id), records.request_key(queued.id))
+
+
+def test_idempotency(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    claim = IdempotencyClaim("key-1")
+    first = store.submit("hide", hide_request(), owner=OWNER, idempotency=claim)
+    with pytest.raises(IdempotencyConflict) as conflict:
+        store.submit("hide", hide_request(), owner=OWNER, idempotency=claim)
+    assert conflict.value.job_id == first.id
+    for other in (hide_request(prompt="another"), hide_request(seed=1), hide_request(steps=9)):
+        with pytest.raises(IdempotencyMismatch):
+            store.submit("hide", other, owner=OWNER, idempotency=claim)
+    assert store.submit("hide", hide_request(), owner="bob", idempotency=claim).id != first.id
+    store.cancel(first.id, owner=OWNER)
+    again = store.submit("hide", hide_request(), owner=OWNER, idempotency=claim)
+    assert (again.id, again.replayed, again.state) == (first.id, True, "cancelled")
+
+
+def test_idempotency_under_contention(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    ids: list[str] = []
+    conflicts: list[str] = []
+
+    def submit() -> None:
+        try:
+            ids.append(store.submit("hide", hide_request(), owner=OWNER, idempotency=IdempotencyClaim("k")).id)
+        except IdempotencyConflict as error:
+            conflicts.append(error.code)
+
+    threads = [threading.Thread(target=submit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ids), len(conflicts)) == (1, 7)
+    assert server.client().llen("rq:queue:ddsr") == 1
+
+
+def test_the_queue_has_an_end(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server, queue_limit=2)
+    for _ in range(2):
+        store.submit("hide", hide_request(), owner=OWNER)
+    with pytest.raises(QueueFull) as full:
+        store.submit("hide", hide_request(), owner=OWNER)
+    assert full.value.retry_after > 0
+    assert store.health().queued == 2
+
+
+def test_no_worker_no_job(server: RedisServer, tmp_path: Path) -> None:
+    store = make_store(server)
+    assert not store.health().ready
+    with pytest.raises(NoWorker):
+        store.submit("hide", hide_request(), owner=OWNER)
+    keys = announce(server)
+    pins = tmp_path / "worker.pub"
+    pins.write_text("00" * 32 + "\n")
+    pinned = make_store(server, worker_keys_file=pins)
+    assert len(pinned.health().workers) == 1
+    with pytest.raises(NoWorker):
+        pinned.submit("hide", hide_request(), owner=OWNER)
+    pins.write_text(keys.current.public.to_text() + "\n")
+    assert pinned.submit("hide", hide_request(), owner=OWNER).state == "queued"
+    assert pinned.health().models == ("a" * 16,)
+
+
+def test_jobs_are_for_every_live_worker(server: RedisServer) -> None:
+    announce(server)
+    elsewhere = Keyring.load_or_create(server.folder / "keys" / "third")
+    store = make_store(server)
+    early = store.submit("hide", hide_request(), owner=OWNER)
+    announce(server, "w2", elsewhere)
+    late = store.submit("hide", hide_request(), owner=OWNER)
+    desk = make_desk(server, elsewhere)
+    assert desk.for_others(early.id)
+    assert not desk.for_others(late.id)
+    assert desk.open(late.id, "hide", "e1").id == late.id
+
+
+def test_what_the_queue_lost(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    expired, lost = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
+    client = server.client()
+    client.delete(f"rq:job:{expired.id}")
+    assert store.view(expired.id, owner=OWNER).state == "expired"
+    assert not client.exists(records.request_key(expired.id))
+    desk.claim(lost.id, "e1", "w1")
+    client.hset(f"rq:job:{lost.id}", "status", "failed")
+    assert store.view(lost.id, owner=OWNER).error_code == "worker-lost"
+    with pytest.raises(WorkerLost):
+        store.result(lost.id, owner=OWNER)
+
+
+def test_company_takes_fresh_jobs_of_one_batch(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    plan = [5, 6, 5, 5, 5]
+    jobs = [store.submit("hide", hide_request(steps=steps), owner=OWNER).id for steps in plan]
+    desk.claim(jobs[2], "e1", "w1")
+    batch = desk.batch_of(jobs[0])
+    assert batch is not None
+    assert desk.batch_of(jobs[2]) is None
+    taken = desk.company(batch, 2, "rq:queue:ddsr", "rq:queue:ddsr:intermediate")
+    assert taken == [jobs[0], jobs[3]]
+    client = server.client()
+    assert [key.decode() for key in client.lrange("rq:queue:ddsr", 0, -1)] == [jobs[1], jobs[2], jobs[4]]  # type: ignore[union-attr]
+    assert client.llen("rq:queue:ddsr:intermediate") == 2
+
+
+def test_events_end_with_the_job(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    seen = []
+    for event in store.events(view.id, owner=OWNER):
+        seen.append((event.state, event.step))
+        if event.state == "queued":
+            desk.claim(view.id, "e1", "w1")
+            desk.progress([desk.open(view.id, "hide", "e1")], 2, 5)
+        elif event.state == "running":
+            desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
+    assert seen == [("queued", None), ("running", 2), ("done", 2)]
+
+
+def test_wait_gives_up(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    start = time.monotonic()
+    assert store.wait(view.id, owner=OWNER, timeout=0.2).state == "queued"
+    assert time.monotonic() - start >= 0.2
+
+
+def test_redis_away(own_server: RedisServer) -> None:
+    announce(own_server)
+    store = make_store(own_server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    own_server.stop(kill=True)
+    with pytest.raises(QueueUnavailable):
+        store.submit("hide", hide_request(), owner=OWNER)
+    with pytest.raises(QueueUnavailable):
+        store.view(view.id, owner=OWNER)
+    assert not store.health().redis
+    own_server.start()
+    assert store.view(view.id, owner=OWNER).position == 1
+
+
+def test_bad_input_is_refused_before_anything_is_stored(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    broken = RecoverRequest(Picture.from_array(face()), SecretStr("x"), "nonsense")
+    with pytest.raises(RecipeError):
+        store.submit("recover", broken, owner=OWNER)
+    with pytest.raises(InvalidOption):
+        store.submit("hide", hide_request(), owner=OWNER, webhook="ftp://example.org")
+    assert not server.client().keys("*job*")
+
+
+def test_requests_survive_packing() -> None:
+    request = RecoverRequest(Picture.from_array(face()[:, :16]), SecretStr("prömpt"), RECIPE)
+    data = request.pack("ab")
+    assert len(data) % 1024 == 0
+    again, reply = unpack_request("recover", data)
+    assert isinstance(again, RecoverRequest)
+    assert (again.recipe, reply, again.identity_prompt.get_secret_value()) == (RECIPE, "ab", "prömpt")
+    assert again.picture.to_array().shape == (32, 16, 3)
+    assert "prömpt" not in repr(again)
+    for broken in (b"", data[:100], pack({}, b""), pack({"width": 1}, b"xx"), b"\x00\x00\x00\x02\x00\x00\x00\x00[]"):
+        with pytest.raises(EnvelopeError):
+            unpack_request("recover", broken)
+
+
+def test_pack_pads_prompts_away() -> None:
+    sizes = {len(hide_request(prompt="x" * length).pack("k")) for length in (1, 50, 256)}
+    assert len(sizes) == 1
+    assert unpack(pack({"a": 1}, b"xyz")) == ({"a": 1}, b"xyz")
+
+
+def test_announcements_tell_no_secret(server: RedisServer) -> None:
+    keys = announce(server)
+    text = server.client().get(records.worker_key("w1"))
+    assert json.loads(text or b"")["public_key"] == keys.current.public.to_text()
