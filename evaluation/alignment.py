@@ -50,9 +50,7 @@ class FaceFinder:
         found: list[Found] = []
         for start in range(0, len(pictures), self._batch):
             faces = self._detector.detect(pictures[start : start + self._batch])
-            found += [
-                Found(max(several, key=lambda face: face.confidence, default=None)) for several in faces
-            ]
+            found += [Found(max(several, key=lambda face: face.confidence, default=None)) for several in faces]
         return found
 
 
@@ -67,7 +65,5 @@ def align(picture: Picture, landmarks: Landmarks, edge: int = 112) -> Picture:
     transform = SimilarityTransform.from_estimate(target, landmarks)  # from the crop into the picture
     if not transform:
         raise ValueError("five landmarks in one point cannot be aligned")
-    crop: NDArray[np.float64] = warp(
-        picture, transform, output_shape=(edge, edge), order=1, preserve_range=True
-    )
+    crop: NDArray[np.float64] = warp(picture, transform, output_shape=(edge, edge), order=1, preserve_range=True)
     return np.clip(np.rint(crop), 0, 255).astype(np.uint8)

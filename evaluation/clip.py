@@ -32,9 +32,7 @@ class Scorer:
         texts = self.embed_texts(disguises)
         faces = images @ self.embed_texts(FACE_PROMPTS).T  # (B, 3)
         names = list(DISGUISES)
-        best = np.stack(
-            [(images @ self.embed_texts(DISGUISES[name]).T).max(axis=1) for name in names], axis=1
-        )
+        best = np.stack([(images @ self.embed_texts(DISGUISES[name]).T).max(axis=1) for name in names], axis=1)
         rows = []
         for i, scene in enumerate(scenes):
             score = float(images[i] @ texts[i])

@@ -122,9 +122,7 @@ def _ladn(folder: Path) -> list[Sample]:
     samples = []
     for kind in ("makeup", "non-makeup"):
         paths = [p for p in sorted((folder / kind).rglob("*")) if p.suffix.lower() in _SUFFIXES]
-        samples += [
-            Sample(str(p.relative_to(folder)), decode(p), None, {"makeup": kind == "makeup"}) for p in paths
-        ]
+        samples += [Sample(str(p.relative_to(folder)), decode(p), None, {"makeup": kind == "makeup"}) for p in paths]
     return samples
 
 

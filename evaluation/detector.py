@@ -56,9 +56,7 @@ class Detection:
     stego_scores: NDArray[np.float64]
 
 
-def detect(
-    covers: Picture, stegos: Picture, *, seed: int, epochs: int, progress: Progress = silent
-) -> Detection:
+def detect(covers: Picture, stegos: Picture, *, seed: int, epochs: int, progress: Progress = silent) -> Detection:
     """Train on one half, judge the other, and the other way round; a pair (cover and stego of one prompt)
     never stands on both sides.
 

@@ -152,8 +152,7 @@ def calibrate(
     """Threshold at FALSE_ACCEPT_RATE over all pairs of strangers of a set with identities, and its
     embeddings."""
     parts = [
-        identify(stack(samples[start : start + batch]), finder, recognisers)
-        for start in range(0, len(samples), batch)
+        identify(stack(samples[start : start + batch]), finder, recognisers) for start in range(0, len(samples), batch)
     ]
     found = [one for part in parts for one in part.found]
     vectors = {r.name: _concatenate([part.vectors[r.name] for part in parts]) for r in recognisers}

@@ -36,9 +36,7 @@ BANDS = 8
 Scores = NDArray[np.float64]
 
 
-def run(
-    bench: Bench, schemes: Sequence[str] = COMPARED, half: DiffusionModel | None = None
-) -> dict[str, Row]:
+def run(bench: Bench, schemes: Sequence[str] = COMPARED, half: DiffusionModel | None = None) -> dict[str, Row]:
     """All four tests of each scheme.
 
     Args:
@@ -151,7 +149,8 @@ def correlation(first: Scores, second: Scores) -> Scores:
     """(N, M) Pearson correlations of rows; 0 where a row is constant."""
     a, b = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
     a, b = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (a, b))
-    return a @ b.T
+    matrix: Scores = a @ b.T
+    return matrix
 
 
 def _known_pair(bench: Bench, options: HideOptions) -> Row:
@@ -168,10 +167,7 @@ def _known_pair(bench: Bench, options: HideOptions) -> Row:
     secret = "a secret of the owner"  # noqa: S105 - of the test, which plays both sides
     table: Row = {}
     for name, second in (("same nonce", "one"), ("another nonce", "two")):
-        values = [
-            _open_by_pair(bench, options.scheme, noises[i], noises[i - 1], secret, second)
-            for i in range(count)
-        ]
+        values = [_open_by_pair(bench, options.scheme, noises[i], noises[i - 1], secret, second) for i in range(count)]
         table[name] = {k: mean([one[k] for one in values], bench.seed).as_dict() for k in values[0]}
     return table
 

@@ -34,9 +34,7 @@ def plain_samples(
     return np.stack([png(picture) for picture in model.decode(latents)])
 
 
-def noise_of_faces(
-    model: DiffusionModel, faces: Picture, identity: Sequence[str], options: HideOptions
-) -> Noise:
+def noise_of_faces(model: DiffusionModel, faces: Picture, identity: Sequence[str], options: HideOptions) -> Noise:
     """The sender's noise z_T / sigma_T of faces, before any mixing (equation 4)."""
     down, _, walker = _walk(model, options)
     eps = walker.eps(_embed(model, identity))
@@ -45,9 +43,7 @@ def noise_of_faces(
     return unit
 
 
-def noise_of_stegos(
-    model: DiffusionModel, stegos: Picture, disguises: Sequence[str], options: HideOptions
-) -> Noise:
+def noise_of_stegos(model: DiffusionModel, stegos: Picture, disguises: Sequence[str], options: HideOptions) -> Noise:
     """The noise that anybody reads out of a stego picture: the receiver's walk before unmixing (equation
     8)."""
     _, up, walker = _walk(model, options)

@@ -101,12 +101,7 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     It is called FID only with the features of the standard Inception network (Heusel et al., NeurIPS 2017);
     with others it goes under their name. It is biased upwards for few samples: compare at equal counts only.
     """
-    if (
-        first.ndim != 2
-        or second.ndim != 2
-        or first.shape[1] != second.shape[1]
-        or min(len(first), len(second)) < 2
-    ):
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise ValueError("features must be (N, D) and (M, D) with N, M >= 2")
     gap = first.mean(axis=0) - second.mean(axis=0)
     c1, c2 = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (first, second))
@@ -118,9 +113,7 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     return max(0.0, float(gap @ gap + np.trace(c1) + np.trace(c2) - 2 * cross))
 
 
-def roc(
-    covers: NDArray[np.float64], stegos: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def roc(covers: NDArray[np.float64], stegos: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rates of `score >= threshold` over all thresholds, both rising from 0 to 1."""
     thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([covers, stegos]))[::-1]])
     false = 1 - np.searchsorted(np.sort(covers), thresholds, side="left") / len(covers)

@@ -118,9 +118,7 @@ def weights_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def non_maximum_suppression(
-    boxes: Float, scores: Float, threshold: float, *, by_smaller: bool = False
-) -> list[int]:
+def non_maximum_suppression(boxes: Float, scores: Float, threshold: float, *, by_smaller: bool = False) -> list[int]:
     """Indices of the boxes kept, best first: a box goes when it overlaps a better one by more than
     `threshold`.
 

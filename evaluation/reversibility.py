@@ -150,8 +150,7 @@ def measure(bench: Bench, known: Identified | None, originals: Picture, pictures
     """PSNR and SSIM of pictures to the originals at their places; with `known`, faces and similarities,
     too."""
     rows: list[Row] = [
-        {"psnr": round(psnr(a, b), 4), "ssim": round(ssim(a, b), 5)}
-        for a, b in zip(originals, pictures, strict=True)
+        {"psnr": round(psnr(a, b), 4), "ssim": round(ssim(a, b), 5)} for a, b in zip(originals, pictures, strict=True)
     ]
     if known is not None:
         for row, more in zip(rows, compare(known, pictures, bench.finder, bench.recognisers), strict=True):
@@ -220,9 +219,7 @@ def _one_identity(rows: Sequence[Row], kind: str, calibration: Calibration, seed
     lent = [row[kind]["similarity"].get(name + BORROWED) for row in rows]
     borrowed = [value for value in lent if value is not None]
     figures: Row = {
-        "verified": share(
-            [value is not None and value > calibration.threshold for value in values]
-        ).as_dict(),
+        "verified": share([value is not None and value > calibration.threshold for value in values]).as_dict(),
         "face_found": share([value is not None for value in values]).as_dict(),
         "threshold": calibration.threshold,
     }

@@ -80,9 +80,7 @@ class Run:
         wanted = json.loads(json.dumps(setup))
         path = folder / "setup.json"
         if path.is_file() and json.loads(path.read_text()) != wanted:
-            raise InvalidOption(
-                f"the run folder {folder.name} holds rows of another setup; choose a new --out"
-            )
+            raise InvalidOption(f"the run folder {folder.name} holds rows of another setup; choose a new --out")
         path.write_text(json.dumps(wanted, indent=1))
         self.setup: Row = wanted
         _mend(folder / "rows.jsonl")
@@ -110,9 +108,7 @@ class Run:
         return np.stack([np.asarray(Image.open(self.picture(kind, key))) for key in keys])
 
     def picture(self, kind: str, key: str) -> Path:
-        return (
-            self.folder / "pictures" / kind / f"{Path(key).with_suffix('').as_posix().replace('/', '_')}.png"
-        )
+        return self.folder / "pictures" / kind / f"{Path(key).with_suffix('').as_posix().replace('/', '_')}.png"
 
     def finish(self, table: Mapping[str, Any], provenance: Provenance) -> Path:
         path = self.folder / "table.json"

@@ -103,9 +103,7 @@ def _single_auc(sides: Sequence[Sequence[float | None]]) -> float | None:
 def auc_interval(covers: NDArray[np.float64], stegos: NDArray[np.float64], seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the area under the ROC (500 resamples of both sides)."""
     rng = np.random.default_rng(seed)
-    draws = [
-        area_under_roc(rng.choice(covers, len(covers)), rng.choice(stegos, len(stegos))) for _ in range(500)
-    ]
+    draws = [area_under_roc(rng.choice(covers, len(covers)), rng.choice(stegos, len(stegos))) for _ in range(500)]
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -144,9 +142,7 @@ def _recognition(bench: Bench, stegos: Picture, covers: Picture) -> Row:
     gallery = identify(originals, bench.finder, bench.recognisers)
     sides = {"stego": stegos, "cover": covers, "unprotected": originals}
     return {
-        name: recognition_attack(
-            pictures, range(len(pictures)), bench.faces, gallery, bench.finder, bench.recognisers
-        )
+        name: recognition_attack(pictures, range(len(pictures)), bench.faces, gallery, bench.finder, bench.recognisers)
         for name, pictures in sides.items()
     }
 

@@ -42,9 +42,7 @@ def make_bench(
     faces = load_set(data, FACES, size=model.image_size)
     finder, loaded = FaceFinder(), recognisers.load(names)
     progress("thresholds", 0, 1)
-    calibrations = (
-        calibrated(out, _with_identities(faces, model.image_size), finder, loaded) if loaded else {}
-    )
+    calibrations = calibrated(out, _with_identities(faces, model.image_size), finder, loaded) if loaded else {}
     progress("thresholds", 1, 1)
     return Bench(
         model=model,

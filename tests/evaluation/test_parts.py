@@ -120,9 +120,7 @@ def test_prompts() -> None:
 def test_detector_finds_replaced_bits_and_not_what_is_not_there() -> None:
     from tests.evaluation.test_stegexpose import cover
 
-    covers = np.stack(
-        [cover(i, 48) // 2 * 2 for i in range(24)]
-    )  # even samples: a parity that a network can see
+    covers = np.stack([cover(i, 48) // 2 * 2 for i in range(24)])  # even samples: a parity that a network can see
     marked = np.stack([embed_lsb(x, 1.0, np.random.default_rng(i)) for i, x in enumerate(covers)])
     assert detect(covers, marked, seed=0, epochs=25).auc > 0.9
     others = np.stack([cover(100 + i, 48) // 2 * 2 for i in range(24)])
@@ -142,9 +140,7 @@ def test_layouts(tmp_path: Path) -> None:
     _png(tmp_path / "ladn/non-makeup/2.png")
     assert [sample.fields["makeup"] for sample in load_folder(tmp_path / "ladn")] == [True, False]
     _png(tmp_path / "hq/0.png")
-    (tmp_path / "hq/CelebA-HQ-to-CelebA-mapping.txt").write_text(
-        "idx orig_idx orig_file\n0 119613 119614.jpg\n"
-    )
+    (tmp_path / "hq/CelebA-HQ-to-CelebA-mapping.txt").write_text("idx orig_idx orig_file\n0 119613 119614.jpg\n")
     (tmp_path / "hq/identity_CelebA.txt").write_text("119614.jpg 2880\n")
     (sample,) = load_set(tmp_path / "hq", "", size=16)
     assert (sample.identity, sample.picture.shape) == ("2880", (16, 16, 3))

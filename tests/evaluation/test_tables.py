@@ -78,9 +78,7 @@ def test_one_thread_of_rows_holds_no_identity_prompt(bench: Bench) -> None:
 
 def test_a_face_that_is_not_found_is_not_verified(bench: Bench) -> None:
     reversibility.run(bench, options(attacks=False, degradations=()))
-    store = Run(
-        bench.out / "reversibility", reversibility.setup_of(bench, options(attacks=False, degradations=()))
-    )
+    store = Run(bench.out / "reversibility", reversibility.setup_of(bench, options(attacks=False, degradations=())))
     rows = list(store.rows.values())
     name = next(iter(bench.calibrations))
     for row in rows:
