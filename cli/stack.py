@@ -66,6 +66,7 @@ class Stack:
         """Raises StartError; whatever was started by then is for `stop`."""
         self.settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(self.settings.state)
+        self.supervisor.inherit = (self._lock.fileno(),)
         self._environment = {**os.environ, **self._extra}
         if self._external is not None:
             self._environment["REDIS_URL"] = self._external
@@ -240,7 +241,7 @@ def run(settings: StackSettings) -> int:
 
 
 def _lock(state: Path) -> IO[str]:
-    """One stack a folder; the lock goes with the process."""
+    """One stack a folder. The parts inherit the lock, so that it is free only once the last of them has ended."""
     handle = open(state / "lock", "w")  # noqa: SIM115
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

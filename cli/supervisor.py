@@ -56,6 +56,7 @@ class Supervisor:
         self._ready_timeout = ready_timeout
         self._running: list[_Running] = []
         self.stopping = threading.Event()
+        self.inherit: tuple[int, ...] = ()  # file descriptors that every part keeps open
 
     def start(self, part: Part) -> int:
         """Start a part and wait until it is ready; gives its process id. Raises StartError."""
@@ -124,6 +125,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=self.inherit,
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which then ends the parts in order
         )
         running = _Running(part, process, time.monotonic())

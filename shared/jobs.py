@@ -6,11 +6,6 @@ what is queued. The result comes back sealed to the reply key of that job, whose
 the service's own key file and the job id: it is stored nowhere, every replica that shares the key file can
 fetch every result, and another service cannot.
 
-    store = JobStore(open_redis(settings), settings)
-    view = store.submit("hide", request, owner="alice")
-    view = store.wait(view.id, owner="alice", timeout=10)
-    result = store.result(view.id, owner="alice")
-
 Every method raises `QueueUnavailable` while Redis is away. Methods block; call them from a thread.
 """
 
@@ -232,9 +227,7 @@ class JobStore:
         key_id = self._redis.hget(records.record_key(job_id), "reply_key")
         try:
             reply_key = self._reply_key(self._keys.find((key_id or b"").decode()), job_id)
-            return JobResult.unpack(
-                Keyring([reply_key]).open(sealed, records.result_context(view.kind, job_id))
-            )
+            return JobResult.unpack(Keyring([reply_key]).open(sealed, records.result_context(view.kind, job_id)))
         except EnvelopeError:
             _LOG.error("the result of job %s cannot be opened with this service's keys", job_id)
             raise JobGone from None
@@ -355,7 +348,7 @@ class JobStore:
         for name, text in zip(names, found, strict=True):
             if text is None:
                 self._redis.srem(records.WORKERS, name)
-        return [WorkerInfo(**json.loads(text)) for text in found if text is not None]
+        return [worker for text in found if text is not None and (worker := _announced(text)) is not None]
 
     def _recipients(self) -> list[PublicKey]:
         workers = [worker for worker in self._workers() if self._trusts(worker)]
@@ -384,6 +377,16 @@ class JobStore:
         ]
         ttl = self._settings.tombstone_ttl
         self._finish(keys=keys, args=["", state, time.time(), job_id, ttl, 1, code, "", b""])
+
+
+def _announced(text: bytes) -> WorkerInfo | None:
+    """An announcement; None when it is not one of this version."""
+    try:
+        worker = WorkerInfo(**json.loads(text))
+        PublicKey.from_text(worker.public_key)
+        return worker
+    except (TypeError, ValueError, AttributeError, EnvelopeError):
+        return None
 
 
 def _pinned(path: Path) -> set[str]:

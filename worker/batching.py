@@ -108,6 +108,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     job_class = IdJob
     queue_class = IdQueue
     log_result_lifespan = False
+    max_connection_wait_time = 2.0  # seconds between two tries to reach Redis
 
     def __init__(
         self,
@@ -318,9 +319,8 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
 
     def _abandoned(self, job: Job, *exc_info: Any) -> bool:
         """RQ found a job whose worker fell silent. The last attempt ends our record as well."""
-        if not job.should_retry and self._desk.state(job.id) not in TERMINAL:
-            kind = TASKS.get(job.description or "", "hide") if not job.is_ours() else TASKS[job.func_name]
-            self._fail(kind, job.id, "", WorkerLost())
+        if job.is_ours() and not job.should_retry and self._desk.state(job.id) not in TERMINAL:
+            self._fail(TASKS[job.func_name], job.id, "", WorkerLost())
         return False
 
     def _stage(self, job: OpenJob, stage: str, start: float) -> None:
@@ -349,6 +349,15 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     @property
     def asked_to_stop(self) -> bool:
         return bool(self._stop_requested)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ tries for ever to reach a Redis that is away; asked to stop, it shall not."""
+        try:
+            super().heartbeat(timeout, pipeline)
+        except redis.ConnectionError:
+            if self._stop_requested:
+                raise StopRequested from None
+            raise
 
     def _shutdown(self) -> None:
         """Warm end: finish what is held. Only a flag, as a signal may arrive between any two instructions."""

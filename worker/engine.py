@@ -63,9 +63,8 @@ class Engine:
     @classmethod
     def load(cls, source: str | None, device: str, *, limit: int = 4) -> "Engine":
         """The real model; this is what imports torch. None: the embedded one."""
-        from shared.diffusion.model import DiffusionModel
-
         from shared.diffusion import pipeline
+        from shared.diffusion.model import DiffusionModel
 
         return cls(DiffusionModel.load(source, device=device), pipeline, limit=limit)
 

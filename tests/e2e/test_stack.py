@@ -44,9 +44,7 @@ def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
             back = client.post(url, files={"stego": hidden.content}, data=form)
             assert back.status_code == 200, back.text
             assert np.array_equal(pixels(back.content), face())
-            stranger = client.post(
-                url, files={"stego": hidden.content}, data={**form, "identity_prompt": "x"}
-            )
+            stranger = client.post(url, files={"stego": hidden.content}, data={**form, "identity_prompt": "x"})
             assert stranger.status_code == 200
             assert not np.array_equal(pixels(stranger.content), face())
         os.kill(stack.supervisor.pids()["sender"], signal.SIGKILL)
@@ -65,7 +63,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from cli.stack import Stack; "
         "from tests.e2e.test_stack import settings; "
         "s = Stack(settings(Path(sys.argv[1])), sys.stderr, worker_module='tests.worker.arithmetic'); "
-        "s._environment = {}; s.start(); print(*s.supervisor.pids().values(), flush=True); time.sleep(600)"
+        "s.start(); print(*s.supervisor.pids().values(), flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with open(tmp_path / "log", "wb") as log:

@@ -345,6 +345,17 @@ def test_pack_pads_prompts_away() -> None:
     assert unpack(pack({"a": 1}, b"xyz")) == ({"a": 1}, b"xyz")
 
 
+def test_strange_announcements_are_passed_over(server: RedisServer) -> None:
+    announce(server)
+    client = server.client()
+    for name, text in {"a": "[]", "b": "nonsense", "c": '{"name": "c"}', "d": '{"public_key": 1}'}.items():
+        client.sadd(records.WORKERS, name)
+        client.set(records.worker_key(name), text)
+    client.sadd(records.WORKERS, "dead")
+    assert [worker.name for worker in make_store(server).health().workers] == ["w1"]
+    assert not client.sismember(records.WORKERS, "dead")
+
+
 def test_announcements_tell_no_secret(server: RedisServer) -> None:
     keys = announce(server)
     text = server.client().get(records.worker_key("w1"))

@@ -1,5 +1,6 @@
 """Webhooks against a real HTTP server on this machine."""
 
+import base64
 import json
 import stat
 import threading
@@ -94,9 +95,19 @@ def test_private_addresses_are_refused(host: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "example.org", "ftp://example.org", "http://", "http://user:pw@example.org/", "http://example.org/#f",
-     "http://example.org:99999/", "http://exa mple.org/", "http://example.org/\r\nx: y", "http://example.org/" + "a" * 3000],
-)  # fmt: skip
+    [
+        "",
+        "example.org",
+        "ftp://example.org",
+        "http://",
+        "http://user:pw@example.org/",
+        "http://example.org/#f",
+        "http://example.org:99999/",
+        "http://exa mple.org/",
+        "http://example.org/\r\nx: y",
+        "http://example.org/" + "a" * 3000,
+    ],
+)
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InvalidOption):
         check_url(url)
@@ -108,7 +119,7 @@ def test_the_secret_is_made_once(tmp_path: Path) -> None:
     assert load_secret(path) == secret
     assert secret.startswith("whsec_")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert json.dumps({"a": Webhook(secret).sign("m", __import__("datetime").datetime.now(), "x")})
+    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
 
 
 def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver) -> None:

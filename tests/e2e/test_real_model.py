@@ -1,0 +1,34 @@
+"""The real worker with a real, tiny Stable Diffusion: torch, diffusers and the method behind the queue."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import PromptTooLong
+from shared.recipe import Recipe
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import OWNER, face, hide_request, make_store, pixels, recover_request, until, worker_process
+
+
+def test_hide_and_recover_with_torch(server: RedisServer, tmp_path: Path) -> None:
+    from shared.diffusion.tiny import build_tiny
+
+    model = build_tiny(tmp_path / "tiny")
+    store = make_store(server)
+    with worker_process(server, module="worker", DDSR_MODEL=str(model)) as process:
+        until(lambda: store.health().ready or process.poll() is not None, seconds=240)
+        assert store.health().image_size == 32
+        requests = [hide_request("a photo of a cat", prompt=f"prompt {i}", seed=i, steps=3) for i in range(3)]
+        jobs = [store.submit("hide", request, owner=OWNER) for request in requests]
+        jobs.append(store.submit("hide", hide_request("x " * 128, steps=3), owner=OWNER))
+        ends = [store.wait(job.id, owner=OWNER, timeout=240) for job in jobs]
+        assert [view.state for view in ends] == ["done", "done", "done", "failed"]
+        with pytest.raises(PromptTooLong):
+            store.result(jobs[3].id, owner=OWNER)
+        hidden = store.result(jobs[0].id, owner=OWNER)
+        recipe = Recipe.from_text(hidden.recipe or "")
+        assert recipe.model == store.health().models[0]
+        assert recipe.steps == 3
+        back = store.submit("recover", recover_request(hidden.picture, hidden.recipe, prompt="prompt 0"), owner=OWNER)
+        assert store.wait(back.id, owner=OWNER, timeout=240).state == "done"
+        assert pixels(store.result(back.id, owner=OWNER).picture).shape == face().shape
