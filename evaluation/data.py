@@ -163,10 +163,8 @@ def _resized(sample: Sample, size: int) -> Sample:
 
 
 def pick(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """`limit` samples drawn without replacement by the seed, spread over identities as evenly as they
-    allow."""
-    if limit is None or limit >= len(samples):
-        return list(samples)
+    """The first `limit` (None: all) of an order drawn by the seed that goes round the identities: each gives its
+    first picture before any gives its second. A larger limit only adds to a smaller one's samples."""
     order = np.random.default_rng(seed).permutation(len(samples))
     seen: dict[str, int] = {}
     rank = []

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from evaluation import prompts
 from evaluation.alignment import FaceFinder, Found
 from evaluation.data import Picture, Sample, stack
+from evaluation.errors import MaterialMissing
 from evaluation.metrics import area_under_roc
 from evaluation.recognisers import Recogniser, Vectors
 
@@ -176,6 +177,8 @@ def _calibration(
     first, second = np.triu_indices(int(seen.sum()), k=1)
     scores, together = similarity[first, second], owners[seen][first] == owners[seen][second]
     strangers, same = scores[~together], scores[together]
+    if not len(strangers) or not len(same):
+        raise MaterialMissing("thresholds need a set with several photographs each of several people, faces visible")
     alike = scores[~together & (described[seen][first] == described[seen][second])]
     threshold = float(np.quantile(strangers, 1 - FALSE_ACCEPT_RATE))
     return Calibration(

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
+from evaluation.data import Picture
 from evaluation.runs import Row
 
 _KINDS = ("jpeg", "noise", "salt-pepper", "webp", "resize", "blur")
@@ -55,11 +56,18 @@ def _saved(figure: plt.Figure, path: Path) -> Path:
     return path
 
 
-def contact_sheet(folder: Path, path: Path, *, kinds: Sequence[str], count: int = 8) -> Path | None:
-    """Rows of pictures kept by a run: one row a kind, the first `count` by name; None if none were kept."""
+def contact_sheet(folder: Path, path: Path, *, kinds: Sequence[str], count: int = 8, columns: int = 8) -> Path | None:
+    """Pictures kept by a run, the first `count` by name: blocks of `columns`, in each one row a kind; None if none
+    were kept."""
     files = [sorted((folder / "pictures" / kind).glob("*.png"))[:count] for kind in kinds]
     if not all(files):
         return None
-    rows = [np.concatenate([np.asarray(Image.open(file)) for file in row], axis=1) for row in files]
+    columns = min(columns, len(files[0]))
+    blocks = range(0, len(files[0]) // columns * columns, columns)
+    rows = [_row(kind[start : start + columns]) for start in blocks for kind in files]
     Image.fromarray(np.concatenate(rows)).save(path)
     return path
+
+
+def _row(files: Sequence[Path]) -> Picture:
+    return np.concatenate([np.asarray(Image.open(file)) for file in files], axis=1)

@@ -79,7 +79,7 @@ def _reversibility(table: Row, folder: Path) -> Lines:
     lines += markdown(("", "PSNR, dB", "SSIM"), rows)
     lines += [f"The loop costs {figure(table['loss_db'])} dB against the ceiling.", ""]
     lines += [f"Stego pictures that show a face: {figure(table['stego_shows_face'], 1, percent=True)}.", ""]
-    lines += _identity(table) + _attacks(table) + _degradations(table)
+    lines += _identity(table) + _attacks(table) + _degradations(table) + _scenes(table)
     sheet = plots.contact_sheet(
         folder / "reversibility", folder / "sheet.png", kinds=("original", "stego", "recovered")
     )
@@ -145,6 +145,22 @@ def _degradations(table: Row) -> Lines:
     recognisers = ", ".join(table["calibrations"]) or "none"
     head = ("channel", "PSNR", "drop, dB", "SSIM", f"verified ({recognisers})")
     return ["### Through a lossy channel", "", *markdown(head, rows)]
+
+
+def _scenes(table: Row) -> Lines:
+    """Fidelity by the disguise's scene, and the small CLIP's opinion of the stego where it was asked."""
+    rows = [
+        (s, str(one["psnr"]["count"]), figure(one["psnr"]), figure(one["ssim"], 3))
+        for s, one in table["by_scene"].items()
+    ]
+    lines = ["### By scene", "", *markdown(("disguise", "faces", "PSNR", "SSIM"), rows)]
+    clip = table.get("clip")
+    if clip:
+        right = figure(clip["right_scene"], 1, percent=True)
+        scene = figure(clip["scene_not_face"], 1, percent=True)
+        lines += [f"The CLIP model names the right scene for {right} of the stego pictures; it sees the scene rather "
+                  f"than a face in {scene}; cosine to the prompt {figure(clip['score'], 3)}.", ""]  # fmt: skip
+    return lines
 
 
 def _verdicts(table: Row, security: Mapping[str, Row]) -> Lines:

@@ -22,6 +22,7 @@ from evaluation.data import Picture
 from evaluation.degradations import TABLE_4, Degradation, degrade
 from evaluation.identity import BORROWED, Calibration, Identified, compare, identify
 from evaluation.metrics import mean, psnr, share, ssim
+from evaluation.recognisers import PUBLISHED_THRESHOLDS
 from evaluation.runs import Row, Run, batches
 from shared.diffusion.pipeline import HideOptions
 
@@ -223,6 +224,10 @@ def _one_identity(rows: Sequence[Row], kind: str, calibration: Calibration, seed
         "face_found": share([value is not None for value in values]).as_dict(),
         "threshold": calibration.threshold,
     }
+    published = PUBLISHED_THRESHOLDS.get(name)
+    if published is not None:
+        hits = [value is not None and value > published for value in values]
+        figures["verified_at_published_threshold"] = share(hits).as_dict()
     if own:
         figures["similarity"] = mean(own, seed).as_dict()
         figures["confidence"] = mean([calibration.confidence(value) for value in own], seed).as_dict()
