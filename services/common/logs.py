@@ -1,19 +1,29 @@
 """Structured logs: one JSON object a line on standard error, with ids, stages and seconds; never content."""
 
+import json
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
 Log = structlog.typing.FilteringBoundLogger
 
 
-def make_log(service: str, level: str, stream: TextIO | None = None) -> Log:
+class _StandardError:
+    """Whatever standard error is at the time of writing."""
+
+    def msg(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+    debug = info = warning = error = msg
+
+
+def make_log(service: str, level: str) -> Log:
     """A logger of its own, with no process-wide configuration behind it."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     log: Log = structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stderr),
+        _StandardError(),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -23,6 +33,28 @@ def make_log(service: str, level: str, stream: TextIO | None = None) -> Log:
         wrapper_class=structlog.make_filtering_bound_logger(number),
     )
     return log.bind(service=service)
+
+
+class _OneLine(logging.Formatter):
+    """What libraries log, in our form; of an exception its type and place, for its text may quote the input."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"service": self._service, "logger": record.name, "level": record.levelname.lower()}
+        error = record.exc_info[1] if record.exc_info else None
+        return json.dumps({**fields, "event": record.getMessage(), **(where(error) if error else {})})
+
+
+def configure_libraries(service: str) -> None:
+    """Send what libraries log through standard `logging`, from warnings up, to standard error in our form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
 
 
 def where(error: BaseException) -> dict[str, Any]:

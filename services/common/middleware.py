@@ -130,7 +130,7 @@ class BodyLimit:
                 return await receive()
             with anyio.move_on_after(deadline - anyio.current_time()) as timer:
                 message = await receive()
-            if timer.cancelled_caught:
+            if timer.cancelled_caught or anyio.current_time() > deadline:
                 raise HTTPException(SlowUpload.status)
             counted += len(message.get("body", b""))
             complete = not message.get("more_body", False)

@@ -178,14 +178,34 @@ def _finish(document: Document) -> Document:
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components.setdefault("schemas", {}).update(schema.pop("$defs", {}))
     components["schemas"]["Problem"] = schema
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for name, part in components["schemas"].items():
+        if name.endswith("Form"):
+            part["properties"] = {key: _without_null(value) for key, value in part["properties"].items()}
     for path in document["paths"].values():
         for operation in path.values():
             _finish_operation(operation)
     return document
 
 
+def _without_null(schema: Document) -> Document:
+    """A field or a header can be left out, but it cannot be null."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    return {**choices[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
+
+
 def _finish_operation(operation: Document) -> None:
-    """Headers that come with a status, whatever the route; keys where a route can answer 401."""
+    """Headers that come with a status, whatever the route; keys where a route can answer 401.
+
+    FastAPI adds its own 422 to a route that does not document one, although a free path parameter cannot fail.
+    """
+    if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {MEDIA_TYPE: {}}):
+        del operation["responses"]["422"]
+    for parameter in operation.get("parameters", []):
+        parameter["schema"] = _without_null(parameter["schema"])
     for status, response in operation["responses"].items():
         names = ["X-Request-ID"]
         names += ["WWW-Authenticate"] if status == "401" else []

@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import uvicorn
 from fastapi import FastAPI
 
 from services.common.guard import is_loopback
 from services.common.keys import load_keys
+from services.common.logs import configure_libraries
 from services.common.settings import ServiceSettings
 from shared.errors import KeyFileError
 
+Settings = TypeVar("Settings", bound=ServiceSettings)
 GRACE = 10  # seconds that open requests get after SIGTERM
 
 
@@ -21,22 +24,24 @@ def refusal(settings: ServiceSettings) -> str | None:
     return None
 
 
-def serve(create: Callable[[], FastAPI], settings: ServiceSettings) -> int:
+def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -> int:
     """Run until a signal. The access log is ours (uvicorn's prints query strings), and so is every answer."""
     try:
+        settings = read()
         reason = refusal(settings)
-        app = None if reason else create()
+        app = None if reason else create(settings)
     except (ValueError, OSError, KeyFileError) as error:
         reason, app = str(error), None
     if app is None:
         sys.stderr.write(f"refusing to start: {reason}\n")
         return 2
+    configure_libraries(app.title)
     uvicorn.run(
         app,
+        log_config=None,
         host=settings.host,
         port=settings.port,
         access_log=False,
-        log_level="warning",
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,

@@ -15,7 +15,9 @@ class ServiceSettings(BaseSettings):
     Seconds are seconds, sizes are bytes or pixels. `api_keys` holds hashes only (see `services.common.keys`).
     """
 
-    model_config = SettingsConfigDict(env_prefix="DDSR_", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DDSR_", extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

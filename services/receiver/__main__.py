@@ -6,5 +6,4 @@ from services.common.serve import serve
 from services.receiver.app import ReceiverSettings, create_app
 
 if __name__ == "__main__":
-    settings = ReceiverSettings()
-    sys.exit(serve(lambda: create_app(settings), settings))
+    sys.exit(serve(ReceiverSettings, create_app))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response
 
-from services.common.context import context_of
+from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, fleet_of, take_picture, take_recipe, take_upload
 from services.common.openapi import submission_docs
@@ -37,11 +37,16 @@ async def recover(
     the right one. Any other answer would tell whoever guesses that a guess was right.
     """
     context = context_of(request)
+    job = await _read(request, context, form)
+    return await submit(request, context, job, headers, form.webhook)
+
+
+async def _read(request: Request, context: Context, form: RecoverForm) -> RecoverRequest:
+    """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt)
     chosen = picture_format(request, None, ("png", "jpeg", "webp"))
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
     picture = await take_picture(context, data, fleet.size, "none")
     recipe = await context.compute(take_recipe, form.recipe, data, fleet.models)
-    job = RecoverRequest(picture, form.identity_prompt, recipe, chosen)
-    return await submit(request, context, job, headers, form.webhook)
+    return RecoverRequest(picture, form.identity_prompt, recipe, chosen)

@@ -6,5 +6,4 @@ from services.common.serve import serve
 from services.sender.app import SenderSettings, create_app
 
 if __name__ == "__main__":
-    settings = SenderSettings()
-    sys.exit(serve(lambda: create_app(settings), settings))
+    sys.exit(serve(SenderSettings, create_app))

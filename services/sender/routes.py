@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response
 
-from services.common.context import context_of
+from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, check_steps, fleet_of, take_picture, take_upload
 from services.common.openapi import submission_docs
@@ -34,16 +34,18 @@ async def hide(
 ) -> Response:
     """The answer is the picture, with its recipe in `DDSR-Recipe`; or 202 and a job, as `Prefer` asks."""
     context = context_of(request)
+    job = await _read(request, context, form)
+    return await submit(request, context, job, headers, form.webhook)
+
+
+async def _read(request: Request, context: Context, form: HideForm) -> HideRequest:
+    """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     longest = context.settings.max_prompt
     check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", longest)
+    check_prompt(form.disguise_prompt, "disguise_prompt", longest)
+    steps = check_steps(form.steps, context.settings.max_steps)
     chosen = picture_format(request, form.format, ("png", "jpeg", "webp"))
-    size = (await fleet_of(context)).size
-    picture = await take_picture(context, await take_upload(context, form.image), size, form.crop)
-    job = HideRequest(
-        picture=picture,
-        identity_prompt=form.identity_prompt,
-        disguise_prompt=check_prompt(form.disguise_prompt, "disguise_prompt", longest),
-        steps=check_steps(form.steps, context.settings.max_steps),
-        format=chosen,
-    )
-    return await submit(request, context, job, headers, form.webhook)
+    fleet = await fleet_of(context)
+    data = await take_upload(context, form.image)
+    picture = await take_picture(context, data, fleet.size, form.crop)
+    return HideRequest(picture, form.identity_prompt, form.disguise_prompt, steps=steps, format=chosen)

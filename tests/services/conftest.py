@@ -1,13 +1,9 @@
 """A real Redis and a real worker process for all tests of this folder, and apps to talk to."""
 
 import io
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,11 +18,15 @@ from services.sender.app import SenderSettings
 from services.sender.app import create_app as create_sender
 from shared.jobs import JobStore, open_redis
 from shared.settings import QueueSettings
-from tests.redis_server import RedisServer
-from tests.services import stand
+from tests.worker.arithmetic import ArithmeticModel
+from tests.worker.conftest import own_server, shared_server
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import queue_settings, worker_process
+
+__all__ = ["own_server", "shared_server"]
 
 PROMPT = "the red kite over Ullapool"
-DISGUISE = "a photo of an old man"
+DISGUISE = "a photo of an old man pause:0.02"  # seconds that a step lasts: `tests.worker.arithmetic`
 BASE = "http://127.0.0.1"
 LOCAL = ("127.0.0.1", 50_000)
 
@@ -35,31 +35,16 @@ Clients = Callable[..., TestClient]
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture(scope="session")
-def queue(redis_server: RedisServer, keys_folder: Path) -> QueueSettings:
+def queue(shared_server: RedisServer) -> QueueSettings:
     """The queue that has a worker."""
-    return QueueSettings(redis_url=redis_server.url, service_keys=keys_folder / "service")
+    return queue_settings(shared_server)
 
 
 @pytest.fixture(scope="session")
-def worker(queue: QueueSettings, keys_folder: Path) -> Iterator[None]:
-    process = start_worker(queue, keys_folder)
-    with open_redis(queue) as connection:
+def worker(shared_server: RedisServer, queue: QueueSettings) -> Iterator[None]:
+    with worker_process(shared_server, DDSR_WEBHOOK_ALLOW_PRIVATE="1"), open_redis(queue) as connection:
         wait_until(JobStore(connection, queue).health, lambda health: health.ready)
-    yield
-    process.terminate()
-    assert process.wait(timeout=20) == 0
+        yield
 
 
 @pytest.fixture
@@ -76,16 +61,6 @@ def receiver(queue: QueueSettings, worker: None) -> Iterator[Clients]:
         yield lambda **settings: stack.enter_context(local_client(create_receiver(ReceiverSettings(**settings), queue)))
 
 
-def start_worker(queue: QueueSettings, folder: Path) -> "subprocess.Popen[bytes]":
-    environment = {
-        **os.environ,
-        "REDIS_URL": queue.redis_url.get_secret_value(),
-        "DDSR_QUEUE": queue.queue,
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen([sys.executable, "-m", "tests.services.stand", str(folder)], env=environment)
-
-
 def local_client(app: FastAPI) -> TestClient:
     """A client that seems to sit on this machine; an unforeseen error is an answer, as over a real wire."""
     return TestClient(app, base_url=BASE, client=LOCAL, raise_server_exceptions=False)
@@ -100,7 +75,7 @@ def wait_until(look: Callable[[], T], enough: Callable[[T], bool], seconds: floa
     return found
 
 
-def face(size: int = stand.SIZE, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def face(size: int = ArithmeticModel.image_size, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A picture of the model's size."""
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
 

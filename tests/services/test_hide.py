@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shared.recipe import Recipe
-from tests.services import stand
 from tests.services.conftest import DISGUISE, PROMPT, Clients, encoded, face, hide_form, pixels
+from tests.worker.arithmetic import ArithmeticModel
 
 
 def test_hide_answers_with_picture_and_recipe(sender: Clients) -> None:
@@ -15,9 +15,9 @@ def test_hide_answers_with_picture_and_recipe(sender: Clients) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["DDSR-Job"]
     recipe = Recipe.from_text(answer.headers["DDSR-Recipe"])
-    assert (recipe.model, recipe.disguise_prompt, recipe.steps) == (stand.FINGERPRINT, DISGUISE, 4)
+    assert (recipe.model, recipe.disguise_prompt, recipe.steps) == (ArithmeticModel.fingerprint, DISGUISE, 4)
     stego = pixels(answer.content)
-    assert stego.shape == (stand.SIZE, stand.SIZE, 3)
+    assert stego.shape == (ArithmeticModel.image_size,) * 2 + (3,)
     assert not np.array_equal(stego, face())
 
 
@@ -81,6 +81,6 @@ def test_an_upload_over_one_mebibyte_stays_in_memory(sender: Clients, monkeypatc
 
 
 def test_a_failed_job_answers_with_its_own_error(sender: Clients) -> None:
-    answer = sender().post("/hide", **hide_form(disguise_prompt=stand.FAILING))
-    assert (answer.status_code, answer.json()["code"]) == (500, "solver-error")
+    answer = sender().post("/hide", **hide_form(disguise_prompt="poison"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "computation-failed")
     assert answer.json()["job"]

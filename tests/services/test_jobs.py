@@ -133,7 +133,7 @@ def test_idempotency(client: TestClient) -> None:
     conflict = client.post("/hide", **form, headers=slow)
     assert (conflict.status_code, conflict.json()["code"]) == (409, "idempotency-conflict")
     assert conflict.json()["job"] == first.json()["id"]
-    for change in ({"identity_prompt": "another"}, {"disguise_prompt": "another"}, {"steps": 5}):
+    for change in ({"identity_prompt": "another"}, {"disguise_prompt": "another pause:0.02"}, {"steps": 5}):
         other = client.post("/hide", **hide_form(**{"steps": 100, **change}), headers=slow)
         assert (other.status_code, other.json()["code"]) == (422, "idempotency-mismatch")
     assert client.get(first.headers["Location"] + "?wait=20").json()["state"] == "done"

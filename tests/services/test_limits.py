@@ -8,9 +8,10 @@ from starlette.testclient import TestClient
 
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
-from tests.redis_server import RedisServer
 from tests.services.conftest import Clients, encoded, face, hide_form, local_client
 from tests.services.test_problems import check
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import queue_settings
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -61,7 +62,7 @@ def test_a_slot_is_free_while_its_job_waits(sender: Clients) -> None:
         assert context.uploads == 0
 
 
-def test_rate_limits(sender: Clients, redis_server: RedisServer) -> None:
+def test_rate_limits(sender: Clients) -> None:
     client = sender(rate_limit="2/hour", poll_limit="")
     context = client.app.state.context  # type: ignore[attr-defined]
     context.limits._limiter.storage.reset()
@@ -74,12 +75,12 @@ def test_rate_limits(sender: Clients, redis_server: RedisServer) -> None:
 
 
 @pytest.fixture
-def lonely(redis_server: RedisServer, tmp_path: Path) -> Iterator[TestClient]:
+def lonely(shared_server: RedisServer, tmp_path: Path) -> Iterator[TestClient]:
     """A sender with a Redis but, on its queue, no worker that it trusts."""
     nobody = tmp_path / "trusted"
     nobody.write_text("")
     queue = QueueSettings(
-        redis_url=redis_server.url, queue="lonely", service_keys=tmp_path / "keys", worker_keys_file=nobody
+        redis_url=shared_server.url, queue="lonely", service_keys=tmp_path / "keys", worker_keys_file=nobody
     )
     with local_client(create_app(SenderSettings(), queue)) as client:
         yield client
@@ -94,7 +95,7 @@ def test_without_a_worker(lonely: TestClient) -> None:
     assert lonely.get("/version").json()["model"] is None
 
 
-def test_a_full_queue(redis_server: RedisServer, queue: QueueSettings, worker: None) -> None:
+def test_a_full_queue(queue: QueueSettings, worker: None) -> None:
     """The worker is on another queue of the same Redis, so that its key is known and nothing is taken."""
     full = queue.model_copy(update={"queue": "full", "queue_limit": 1})
     with local_client(create_app(SenderSettings(), full)) as client:
@@ -106,11 +107,10 @@ def test_a_full_queue(redis_server: RedisServer, queue: QueueSettings, worker: N
         assert client.delete(first.headers["Location"]).status_code == 200
 
 
-def test_without_redis(tmp_path: Path) -> None:
-    server = RedisServer().start()
-    queue = QueueSettings(redis_url=server.url, service_keys=tmp_path / "keys")
-    with local_client(create_app(SenderSettings(), queue)) as client:
-        server.close()
+def test_without_redis(own_server: RedisServer) -> None:
+    with local_client(create_app(SenderSettings(), queue_settings(own_server))) as client:
+        assert "ddsr_redis_up 1.0" in client.get("/metrics").text
+        own_server.stop(kill=True)
         answer = client.post("/hide", **hide_form(image=encoded(face())))
         check(answer, 503, "queue-unavailable")
         assert int(answer.headers["Retry-After"]) >= 1

@@ -1,6 +1,7 @@
 """Every error is a problem: shape, codes, statuses, and nothing of the input in it."""
 
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 
 from services.common.problems import MEDIA_TYPE, Problem, describe, problem_classes
 from shared.errors import DdsrError
-from tests.services import stand
 from tests.services.conftest import PROMPT, Clients, encoded, face, hide_form
 
 CANARY = "canary-7f3a9c51"
@@ -55,13 +55,20 @@ def check(answer: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-BOMB = encoded(face(16))[:16] + (60_000).to_bytes(4, "big") * 2 + encoded(face(16))[24:]
+def bomb(side: int) -> bytes:
+    """A small PNG that claims side x side pixels."""
+    small = encoded(face(16))
+    header = b"IHDR" + side.to_bytes(4, "big") * 2 + small[24:29]
+    return small[:12] + header + zlib.crc32(header).to_bytes(4, "big") + small[33:]
+
+
 HIDE = [
     ({"image": b"GIF89a" + bytes(50)}, 415, "unsupported-picture"),
     ({"image": b""}, 415, "unsupported-picture"),
     ({"image": encoded(face(64))[:-500]}, 422, "broken-picture"),
     ({"image": encoded(face(8))}, 422, "broken-picture"),
-    ({"image": BOMB}, 413, "picture-too-large"),
+    ({"image": bomb(9_000)}, 413, "picture-too-large"),
+    ({"image": bomb(60_000)}, 413, "picture-too-large"),
     ({"image": encoded(face(64))}, 422, "wrong-picture-size"),
     ({"identity_prompt": "x" * 257}, 422, "prompt-too-long"),
     ({"disguise_prompt": CANARY * 20}, 422, "prompt-too-long"),
@@ -78,7 +85,8 @@ HIDE = [
     ({"identity_prompt": None}, 422, "invalid-request"),
     ({"image": None}, 422, "invalid-request"),
     ({"identity_prompt": "x" * 20_000}, 400, "bad-request"),
-    ({"disguise_prompt": stand.FAILING}, 500, "solver-error"),
+    ({"disguise_prompt": "too long"}, 422, "prompt-too-long"),  # by the worker's count of tokens
+    ({"disguise_prompt": "poison"}, 500, "computation-failed"),
 ]
 
 
@@ -109,7 +117,7 @@ def test_what_recover_refuses(receiver: Clients) -> None:
         (CANARY, 422, "invalid-recipe"),
         (other, 422, "invalid-recipe"),
         ("ddsr2.abc", 409, "recipe-mismatch"),
-        ("x" * 3000, 422, "invalid-request"),
+        ("x" * 5000, 422, "invalid-request"),
         (_recipe("f" * 16), 409, "recipe-mismatch"),
     ]:
         data = prompt if recipe is None else {**prompt, "recipe": recipe}
@@ -155,14 +163,19 @@ def _recipe(model: str) -> str:
         ("POST", "/hide?Identity-Prompt=" + CANARY, hide_form(), 400, "secret-in-query"),
         ("GET", "/nothing-here?%69dentity_prompt=" + CANARY, {}, 400, "secret-in-query"),
         ("GET", "/livez?disguise_prompt", {}, 400, "secret-in-query"),
-        ("GET", "/jobs/" + "0" * 32 + "?wait=" + CANARY, {}, 422, "invalid-request"),
-        ("GET", "/jobs/" + "0" * 32 + "?wait=-1", {}, 422, "invalid-request"),
     ],
 )
 def test_what_the_framework_would_answer(
     sender: Clients, method: str, path: str, options: dict[str, Any], status: int, code: str
 ) -> None:
     check(sender().request(method, path, **options), status, code)
+
+
+@pytest.mark.parametrize("wait", [CANARY, "-1", "1e9", "nan"])
+def test_unusable_waits(sender: Clients, wait: str) -> None:
+    client = sender()
+    job = client.post("/hide", **hide_form(), headers={"Prefer": "respond-async"}).headers["Location"]
+    check(client.get(job, params={"wait": wait}), 422, "invalid-request")
 
 
 def test_405_names_the_methods(sender: Clients) -> None:

@@ -70,6 +70,7 @@ def test_both_apps_run_without_torch(tmp_path: Path) -> None:
         ({"DDSR_API_KEYS": "a-key-in-the-clear"}, "entry 1"),
         ({"DDSR_API_KEYS_FILE": "/no/such/file"}, "No such file"),
         ({"DDSR_RATE_LIMIT": "many"}, "parse"),
+        ({"DDSR_MAX_WAIT": "in-the-clear"}, "max_wait"),
     ],
 )
 def test_what_does_not_start(tmp_path: Path, changes: dict[str, str], reason: str) -> None:
