@@ -219,9 +219,9 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(run(StackSettings(**chosen)))
 
 
-def run(settings: StackSettings) -> int:
+def run(settings: StackSettings, **stack_options: Any) -> int:
     """`ddsr up` itself: 0 after a signal, 1 when a part does not start."""
-    stack = Stack(settings, sys.stdout, redis_url=os.environ.get("REDIS_URL"))
+    stack = Stack(settings, sys.stdout, redis_url=os.environ.get("REDIS_URL"), **stack_options)
     say: Callable[[str], None] = lambda line: stack.supervisor.say("ddsr", line)  # noqa: E731
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stack.supervisor.stopping.set())

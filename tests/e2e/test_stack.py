@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,23 +59,28 @@ def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
     assert not stack.supervisor.pids()
 
 
-def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
-    program = (
-        "import sys, time; from pathlib import Path; from cli.stack import Stack; "
-        "from tests.e2e.test_stack import settings; "
-        "s = Stack(settings(Path(sys.argv[1])), sys.stderr, worker_module='tests.worker.arithmetic'); "
-        "s.start(); print(*s.supervisor.pids().values(), flush=True); time.sleep(600)"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
-    assert process.stdout is not None
-    with process.stdout as stream:
-        pids = [int(word) for word in stream.readline().split()]
-    assert len(pids) == 4
-    process.kill()
-    process.wait(10)
-    until(lambda: not any(_alive(pid) for pid in pids))
+PROGRAM = (
+    "import sys; from pathlib import Path; from cli import stack; from tests.e2e.test_stack import settings; "
+    "sys.exit(stack.run(settings(Path(sys.argv[1])), worker_module='tests.worker.arithmetic'))"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_end_of_up_takes_everything_down(tmp_path: Path, number: signal.Signals) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    log = tmp_path / "log"
+    with open(log, "wb") as stream:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
+    until(lambda: "Ctrl-C ends" in log.read_text() or process.poll() is not None, seconds=120)
+    pids = [int(number) for number in re.findall(r"is ready \(pid (\d+)\)", log.read_text())]
+    assert len(pids) == 4, log.read_text()
+    process.send_signal(number)
+    assert process.wait(60) == (0 if number == signal.SIGINT else -number)
+    until(lambda: not any(_alive(pid) for pid in pids), seconds=60)
+    state = tmp_path / "state"
+    assert (state / "keys" / "worker" / "0001.key").stat().st_mode & 0o077 == 0
+    assert (state / "redis").stat().st_mode & 0o077 == 0
 
 
 def test_only_one_stack_a_folder(tmp_path: Path) -> None:

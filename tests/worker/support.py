@@ -112,3 +112,9 @@ def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("it did not happen")
         time.sleep(0.03)
+
+
+def tripwire(*arguments: object) -> None:
+    """Must never run: it leaves a file behind."""
+    first = arguments[0]
+    (Path(first) if isinstance(first, str) else ROOT / "tripped").touch()

@@ -1,14 +1,21 @@
 """A real worker process on a real Redis, with the arithmetic core."""
 
 import signal
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from rq import Callback, Queue
+from rq.serializers import JSONSerializer
 
+from cli.stack import free_ports
 from shared.errors import ComputationFailed, JobCancelled, JobGone, JobNotReady, PromptTooLong
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import (
     OWNER,
+    ROOT,
+    announce,
     face,
     hide_request,
     make_store,
@@ -21,7 +28,8 @@ from tests.worker.support import (
 
 def test_hide_and_recover(server: RedisServer) -> None:
     store = make_store(server, first_read_ttl=1)
-    with worker_process(server):
+    (port,) = free_ports(1)
+    with worker_process(server, DDSR_METRICS_PORT=str(port)):
         until(lambda: store.health().ready)
         assert store.health().image_size == 32
         view = store.submit("hide", hide_request(), owner=OWNER)
@@ -39,6 +47,10 @@ def test_hide_and_recover(server: RedisServer) -> None:
             found[prompt] = pixels(store.result(job.id, owner=OWNER).picture)
         assert np.array_equal(found["the prompt"], face())
         assert not np.array_equal(found["another prompt"], face())
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert 'ddsr_worker_jobs_total{kind="recover",outcome="done"} 2.0' in metrics
+        assert "ddsr_queue_depth 0.0" in metrics
+        assert view.id not in metrics
         until(lambda: store.view(view.id, owner=OWNER).state == "expired")
         with pytest.raises(JobGone):
             store.result(view.id, owner=OWNER)
@@ -144,3 +156,44 @@ def test_redis_killed_in_mid_job(own_server: RedisServer) -> None:
     assert [view.state for view in ends] == ["done", "done"]
     for job in jobs:
         assert store.result(job.id, owner=OWNER).picture
+
+
+def test_only_our_functions_run(server: RedisServer, tmp_path: Path) -> None:
+    store = make_store(server)
+    wire = tmp_path / "wire"
+    with worker_process(server):
+        until(lambda: store.health().ready)
+        queue = Queue("ddsr", connection=server.client(), serializer=JSONSerializer)
+        name = "tests.worker.support.tripwire"
+        strange = [
+            queue.enqueue(name, str(wire), job_id="a" * 32),
+            queue.enqueue("worker.tasks.hide", "another id", job_id="b" * 32),
+            queue.enqueue("worker.tasks.hide", "c" * 32, job_id="c" * 32, on_success=Callback(name)),
+        ]
+        job = store.submit("hide", hide_request(), owner=OWNER)
+        assert store.wait(job.id, owner=OWNER, timeout=30).state == "done"
+    assert not wire.exists()
+    assert not (ROOT / "tripped").exists()
+    assert not server.client().exists(*(entry.key for entry in strange[:2]))
+
+
+def test_an_id_taken_but_never_begun_is_queued_again(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    job = store.submit("hide", hide_request(), owner=OWNER)
+    server.client().lmove("rq:queue:ddsr", "rq:queue:ddsr:intermediate")
+    with worker_process(server):
+        assert store.wait(job.id, owner=OWNER, timeout=60).state == "done"
+
+
+def test_a_job_sealed_to_others_waits_for_them(server: RedisServer) -> None:
+    announce(server)
+    store = make_store(server)
+    early = store.submit("hide", hide_request(), owner=OWNER)
+    with worker_process(server, DDSR_WORKER_KEYS=str(server.folder / "keys" / "newcomer")):
+        until(lambda: len(store.health().trusted) == 2)
+        late = store.submit("hide", hide_request(), owner=OWNER)
+        assert store.wait(late.id, owner=OWNER, timeout=30).state == "done"
+        assert store.view(early.id, owner=OWNER).state == "queued"
+        with worker_process(server):
+            assert store.wait(early.id, owner=OWNER, timeout=60).state == "done"
