@@ -28,10 +28,12 @@ _WEARING = {
 _ADJECTIVES = {"Attractive": "attractive", "Chubby": "chubby", "Pale_Skin": "pale", "Bald": "bald"}
 _PICTURE = ("a photo of", "a portrait of", "a picture of", "a photograph of", "the face of")
 _SCENE_NOUNS = {
-    "mountain": ("mountain", "mountains", "mountain landscape"), "glacier": ("glacier", "glacier landscape", "icy landscape"),
+    "mountain": ("mountain", "mountains", "mountain landscape"),
+    "glacier": ("glacier", "glacier landscape", "icy landscape"),
     "sea": ("sea", "ocean", "sea landscape", "beach"), "forest": ("forest", "woods", "forest landscape"),
     "street": ("street", "city street"), "buildings": ("building", "buildings", "city"),
-    "bamboo forest": ("bamboo forest",), "desert": ("desert", "desert landscape"), "campus": ("campus",), "sky": ("sky",),
+    "bamboo forest": ("bamboo forest",), "desert": ("desert", "desert landscape"),
+    "campus": ("campus",), "sky": ("sky",),
     "sunrise": ("sunrise", "sunset"), "cloudy sky": ("cloudy sky",), "sunny sky": ("sunny sky",),
 }  # fmt: skip
 _OPEN_SKY = {"mountain", "glacier", "sea", "street", "buildings", "desert", "campus"}

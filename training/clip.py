@@ -73,9 +73,7 @@ def learn_tokenizer(captions: list[str], config: ClipConfig, folder: Path) -> CL
 def _merges(tokenizer: Tokenizer) -> list[list[str]]:
     import json
 
-    return [
-        m if isinstance(m, list) else m.split(" ") for m in json.loads(tokenizer.to_str())["model"]["merges"]
-    ]
+    return [m if isinstance(m, list) else m.split(" ") for m in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
 def build(config: ClipConfig, tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -119,13 +117,9 @@ def train(material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, de
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     rng, run = random.Random(seed), Run(folder, config, seed=seed)
     torch.manual_seed(seed)
-    tokenizer = learn_tokenizer(
-        [caption(r, rng) for r in data.records for _ in range(2)], config, folder / "clip"
-    )
+    tokenizer = learn_tokenizer([caption(r, rng) for r in data.records for _ in range(2)], config, folder / "clip")
     model = build(config, tokenizer).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
     )
@@ -137,9 +131,7 @@ def train(material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, de
         rng.seed(f"{seed}/{run.step}")
         pixels, texts = sample_batch(data, config.batch, rng)
         with torch.autocast(device, torch.bfloat16):
-            loss = contrastive_loss(
-                model, pixel_values(pixels).to(device), tokens(tokenizer, texts).to(device)
-            )
+            loss = contrastive_loss(model, pixel_values(pixels).to(device), tokens(tokenizer, texts).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -148,9 +140,7 @@ def train(material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, de
         if run.step % 10 == 0 or run.step == config.steps:
             run.report(contrastive=loss.item())
         if run.step % config.save_every == 0 or run.step == config.steps:
-            run.save(
-                model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict()
-            )
+            run.save(model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict())
     model.save_pretrained(folder / "clip")
     run.plot()
     return folder / "clip"

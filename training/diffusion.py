@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -39,8 +40,8 @@ class DiffusionConfig:
     norm_groups: int = 32
     sigma_low: float = 0.005
     sigma_high: float = 100.0
-    log_sigma_mean: float = 0.0
-    log_sigma_std: float = 1.6
+    log_sigma_mean: float = 0.6
+    log_sigma_std: float = 1.5
     batch: int = 32
     steps: int = 20_000
     minutes: float | None = None
@@ -83,30 +84,25 @@ class Latents:
     data: Pictures
     faces: list[int]
     scenes: list[int]
+    held_out: list[int]
 
     @classmethod
     @torch.no_grad()
     def of(cls, data: Pictures, vae: AutoencoderKL, held_out: int) -> "Latents":
+        """Encode everything; the last `held_out` of a fixed shuffle are never drawn by `batch`."""
         patch = round((vae.config.in_channels / 3) ** 0.5)
-        views = []
-        for mirrored in (1, -1):
-            parts = [
-                vae.encode(unshuffle(np.ascontiguousarray(data.pixels[i : i + 256, :, ::mirrored]), patch)).latent_dist.mean.half()
-                for i in range(0, len(data), 256)
-            ]  # fmt: skip
-            views.append(torch.cat(parts))
-        used = range(len(data) - held_out) if held_out else range(len(data))
-        order = random.Random(0).sample(
-            range(len(data)), len(data)
-        )  # which pictures are held out never changes
-        kept = [order[i] for i in used]
-        return cls(
-            torch.stack(views), data,
-            [i for i in kept if "scene" not in data.records[i]], [i for i in kept if "scene" in data.records[i]],
-        )  # fmt: skip
 
-    def held_out(self, count: int) -> list[int]:
-        return random.Random(0).sample(range(len(self.data)), len(self.data))[len(self.data) - count :]
+        def encode(pixels: NDArray[np.uint8]) -> Tensor:
+            parts = [
+                unshuffle(np.ascontiguousarray(part), patch) for part in np.split(pixels, range(256, len(pixels), 256))
+            ]
+            return torch.cat([vae.encode(part).latent_dist.mean.half() for part in parts])
+
+        values = torch.stack([encode(data.pixels), encode(data.pixels[:, :, ::-1])])
+        order = random.Random(0).sample(range(len(data)), len(data))
+        drawn, kept = order[: len(data) - held_out], order[len(data) - held_out :]
+        faces = [i for i in drawn if "scene" not in data.records[i]]
+        return cls(values, data, faces, [i for i in drawn if "scene" in data.records[i]], kept)
 
     def batch(self, size: int, drop: float, rng: random.Random) -> tuple[Tensor, list[str]]:
         """Half faces, half scenes; z_0 float32 (B, C, h, w) and captions, some of them empty."""
@@ -114,6 +110,12 @@ class Latents:
         z0 = torch.stack([self.values[rng.randrange(2), i] for i in chosen]).float()
         texts = ["" if rng.random() < drop else caption(self.data.records[i], rng) for i in chosen]
         return z0, texts
+
+    def faces_batch(self, size: int, rng: random.Random) -> tuple[Tensor, list[str]]:
+        """Faces alone; z_0 float32 (B, C, h, w) and captions."""
+        chosen = [rng.choice(self.faces) for _ in range(size)]
+        z0 = torch.stack([self.values[rng.randrange(2), i] for i in chosen]).float()
+        return z0, [caption(self.data.records[i], rng) for i in chosen]
 
 
 class Objective:
@@ -137,7 +139,7 @@ class Objective:
         eps = torch.randn(z0.shape, generator=generator).to(z0)
         v = alpha * eps - alpha * sigma * z0
         with torch.autocast(self.device, torch.bfloat16):
-            predicted = unet(alpha * z0 + alpha * sigma * eps, t.to(self.device), text).sample
+            predicted: Tensor = unet(alpha * z0 + alpha * sigma * eps, t.to(self.device), text).sample
         return (predicted.float() - v).square().mean((1, 2, 3))
 
 
@@ -149,10 +151,15 @@ class TextTower:
         self.encoder = CLIPTextModel.from_pretrained(folder).to(device).eval().requires_grad_(False)
         self.device = device
 
+    def ids(self, texts: list[str]) -> Tensor:
+        """Token ids int64 (B, 77)."""
+        encoded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        ids: Tensor = encoded.input_ids.to(self.device)
+        return ids
+
     @torch.no_grad()
     def __call__(self, texts: list[str]) -> Tensor:
-        encoded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        hidden: Tensor = self.encoder(encoded.input_ids.to(self.device)).last_hidden_state
+        hidden: Tensor = self.encoder(self.ids(texts)).last_hidden_state
         return hidden
 
 
@@ -167,7 +174,8 @@ def optimizers(unet: torch.nn.Module, config: DiffusionConfig) -> list[torch.opt
 
 
 def train(
-    material: Path, folder: Path, vae_folder: Path, clip_folder: Path, config: DiffusionConfig, *, seed: int = 0, device: str = "cpu"
+    material: Path, folder: Path, vae_folder: Path, clip_folder: Path, config: DiffusionConfig, *,
+    seed: int = 0, device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Run the stage; returns the folder `unet/` of the averaged weights. Resumes from the checkpoint."""
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
@@ -176,9 +184,7 @@ def train(
     data.pixels.resize((0,))  # the latents are all that is needed from here on
     torch.manual_seed(seed)
     scheduler, run = build_scheduler(config), Run(folder, config, seed=seed)
-    unet = build_unet(
-        config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size
-    )
+    unet = build_unet(config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size)
     unet = unet.to(device, memory_format=torch.channels_last)
     average, steppers = copy.deepcopy(unet).requires_grad_(False), optimizers(unet, config)
     objective = Objective(config, NoiseSchedule.from_config(scheduler.config), device)
@@ -230,9 +236,7 @@ def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> 
 def _checkpoint(
     run: Run, unet: torch.nn.Module, average: torch.nn.Module, steppers: list[torch.optim.Optimizer]
 ) -> None:
-    run.save(
-        unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers]
-    )
+    run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers])
 
 
 @torch.no_grad()
@@ -240,7 +244,7 @@ def held_out_loss(
     unet: torch.nn.Module, objective: Objective, latents: Latents, text: TextTower, config: DiffusionConfig
 ) -> float:
     """The loss on pictures that training never draws, under fixed captions and noise."""
-    chosen, losses = latents.held_out(config.held_out), []
+    chosen, losses = latents.held_out, []
     for i in range(0, len(chosen), config.batch):
         part = chosen[i : i + config.batch]
         rng, generator = random.Random(f"held out {i}"), torch.Generator().manual_seed(i)

@@ -26,7 +26,8 @@ class Run:
         self.folder, self.seed, self.step, self.seconds = folder, seed, 0, 0.0
         self._since = time.monotonic()
         about = {
-            "config": dataclasses.asdict(config), "seed": seed, "commit": _commit(), "machine": platform.processor() or platform.machine(),
+            "config": dataclasses.asdict(config), "seed": seed, "commit": _commit(),
+            "machine": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version(),
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(about, indent=1, default=str) + "\n")

@@ -13,11 +13,14 @@ into the network exactly, and training only adds what a linear map cannot do:
 as a pair (z, -z), since silu(z) - silu(-z) = z; and every group holds two pilot channels of +-PILOT, beside which the
 content does not change the group's variance (relative error z^2 / PILOT^2 / 2).
 
-The loss of the residual is mean squared error + a gradient term (edges, block borders) + what leaves 0..255. KL: the
-posterior's variance is not learned; it is set to the error that 8-bit rounding leaves in a latent.
+The residual's loss: mean squared error + a gradient term (edges, block borders; the perceptual part) + what leaves
+0..255 + the error of the latent that the encoder finds again after rounding, noise or JPEG-like quantisation. KL: the
+posterior's variance is not learned; it is the variance that 8-bit rounding leaves in a latent.
 """
 
+import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,8 +29,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
+from training.runs import Run
+
 PILOT = 2048.0  # exact in float16; 2e-6 relative error for a latent of root mean square 4
 GROUP = 16  # channels a group: seven pairs and two pilots
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """Size and length of the stage. `steps` 0 ships the closed form alone."""
+
+    size: int = 128
+    patch: int = 8
+    channels: int = 40
+    free_groups: int = 2
+    every: int = 4  # the closed form is computed from every n-th picture
+    batch: int = 16
+    steps: int = 0
+    learning_rate: float = 5e-4
+    gradient_weight: float = 0.5
+    range_weight: float = 1.0
+    channel_weight: float = 0.1
+    kl_weight: float = 1e-6
+    limit: int | None = None
+    save_every: int = 200
+
+
+TINY = VaeConfig(size=32, free_groups=1, every=1, batch=4, steps=3, limit=16, save_every=2)
 
 
 @dataclass(frozen=True)
@@ -64,9 +93,7 @@ def principal_basis(
     _, vectors = np.linalg.eigh(np.cov(f.T) + scene_weight * np.cov(s.T))
     directions = vectors[:, ::-1][:, :channels]
     directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(channels)])
-    deviation = np.sqrt(
-        (((f - mean) @ directions) ** 2).mean(0) / 2 + (((s - mean) @ directions) ** 2).mean(0) / 2
-    )
+    deviation = np.sqrt((((f - mean) @ directions) ** 2).mean(0) / 2 + (((s - mean) @ directions) ** 2).mean(0) / 2)
     scale = np.sqrt(deviation)
     return PatchBasis(directions, scale * np.sqrt((deviation**2 / scale**2).mean()), mean)
 
@@ -150,3 +177,95 @@ def _pairs_out(conv: torch.nn.Conv2d, matrix: Tensor, bias: Tensor) -> None:
 def unshuffle(pixels: NDArray[np.uint8], patch: int) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3p^2, H/p, W/p) in -1..1."""
     return F.pixel_unshuffle(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1, patch)
+
+
+class Residual:
+    """What of the decoder may learn: the free channels, and only where the encoder is blind.
+
+    The masks keep the linear code as it was built; `project` takes from the last convolution's free columns the part
+    that lies in the encoder's directions.
+    """
+
+    def __init__(self, vae: AutoencoderKL, directions: Tensor) -> None:
+        decoder, channels = vae.decoder, vae.config.latent_channels
+        plus, minus, pilots = pair_channels(channels)
+        free = torch.ones(vae.config.block_out_channels[0], dtype=torch.bool)
+        free[plus + minus + pilots] = False
+        self.out, self.free = decoder.conv_out, free
+        basis = torch.linalg.qr(directions)[0]
+        self.complement = torch.eye(len(basis)) - basis @ basis.T
+        vae.requires_grad_(False)
+        self.parameters: list[torch.nn.Parameter] = []
+        for resnet in (*decoder.mid_block.resnets, *decoder.up_blocks[0].resnets):
+            _transparent(resnet.norm1, channels)
+            self._learn(resnet.conv1.weight, resnet.conv1.bias, resnet.norm2.weight, resnet.norm2.bias)
+            self._learn(resnet.conv2.weight, resnet.conv2.bias, rows=free)
+        self._learn(decoder.conv_in.weight, decoder.conv_in.bias, rows=free)
+        self._learn(decoder.conv_norm_out.weight, decoder.conv_norm_out.bias, rows=free)
+        self._learn(decoder.conv_out.weight, columns=free)
+
+    def _learn(
+        self, *parameters: torch.nn.Parameter, rows: Tensor | None = None, columns: Tensor | None = None
+    ) -> None:
+        for p in parameters:
+            p.requires_grad_(True)
+            mask = torch.ones(p.shape)
+            if rows is not None:
+                mask[~rows] = 0
+            if columns is not None:
+                mask[:, ~columns] = 0
+            p.register_hook(lambda grad, mask=mask: grad * mask)
+            self.parameters.append(p)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        weight = self.out.weight[:, self.free]
+        self.out.weight[:, self.free] = torch.einsum("ij,jkhw->ikhw", self.complement, weight)
+
+
+def loss(vae: AutoencoderKL, x: Tensor, config: VaeConfig, generator: torch.Generator) -> dict[str, Tensor]:
+    """The terms of one batch, weighted; x is float32 (B, 3p^2, h, w) in -1..1."""
+    posterior = vae.encode(x).latent_dist
+    y = vae.decode(posterior.mean).sample
+    picture, drawn = F.pixel_shuffle(x, config.patch), F.pixel_shuffle(y, config.patch)
+    edges = sum((picture.diff(dim=d) - drawn.diff(dim=d)).abs().mean() for d in (-1, -2))
+    sent = (drawn + torch.randn(drawn.shape, generator=generator) * 10 / 127.5).clamp(-1, 1)
+    found = vae.encode(F.pixel_unshuffle(sent, config.patch)).latent_dist.mean
+    return {
+        "reconstruction": (picture - drawn).square().mean(),
+        "gradient": config.gradient_weight * torch.as_tensor(edges),
+        "range": config.range_weight * F.relu(drawn.abs() - 1).mean(),
+        "channel": config.channel_weight * (found - posterior.mean).square().mean(),
+        "kl": config.kl_weight * posterior.kl().mean(),
+    }
+
+
+def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> Path:
+    """Run the stage; returns the folder `vae/`. Resumes from the checkpoint. float32: the pilots need it."""
+    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
+    faces = [i for i, r in enumerate(data.records) if "scene" not in r][:: config.every]
+    scenes = [i for i, r in enumerate(data.records) if "scene" in r][:: config.every]
+    basis = principal_basis(data.pixels[faces], data.pixels[scenes], patch=config.patch, channels=config.channels)
+    torch.manual_seed(seed)
+    vae, run = build(basis, size=config.size, free_groups=config.free_groups), Run(folder, config, seed=seed)
+    if config.steps:
+        residual = Residual(vae, torch.from_numpy(basis.directions).float())
+        optimizer = torch.optim.Adam(residual.parameters, lr=config.learning_rate)
+        if state := run.restore():
+            vae.load_state_dict(state["vae"])
+            optimizer.load_state_dict(state["optimizer"])
+        while run.step < config.steps:
+            rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
+            chosen = [rng.choice(faces if n % 2 else scenes) for n in range(config.batch)]
+            terms = loss(vae, unshuffle(data.pixels[chosen], config.patch), config, generator)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+            residual.project()
+            run.step += 1
+            run.report(**{name: value.item() for name, value in terms.items()})
+            if run.step % config.save_every == 0 or run.step == config.steps:
+                run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
+        run.plot()
+    vae.save_pretrained(folder / "vae")
+    return folder / "vae"

@@ -1,1 +1,1 @@
-"""The diffusion core: schedule, solvers, keying, model and the two phases. The only part of `shared` that needs torch."""
+"""The diffusion core: schedule, solvers, keying, model and the two phases. Alone in `shared` it needs torch."""

@@ -2,8 +2,8 @@
 
     prompt, nonce --Argon2id--> 32 bytes --HKDF-SHA256--> ChaCha20 key --> one stream of bytes
 
-The mixing takes z_T of the face to z'_T of the stego and back. The coordinates of z_T (2-D DCT of each channel) are dealt
-into groups of GROUP. In each group
+The mixing takes z_T of the face to z'_T of the stego and back. The coordinates of z_T (2-D DCT of each channel) are
+dealt into groups of GROUP. In each group
 
 * the direction is rotated by a Haar-random orthogonal matrix from the stream: whatever the face, the result is uniform
   on the sphere;
@@ -103,7 +103,8 @@ class MixingPlan:
 
     Attributes:
         shape: (C, h, w) of a latent; C h w is a multiple of GROUP.
-        face_order, stego_order: permutations of the C h w coordinates; entry i of one is carried by entry i of the other.
+        face_order, stego_order: permutations of the C h w coordinates; entry i of one is carried by entry i of
+            the other.
         radius_mean, radius_deviation: (C h w / GROUP,), of log r^2 of the face's groups, for the quantile.
     """
 
@@ -137,7 +138,7 @@ class MixingPlan:
             by_frequency if face_order is None else np.asarray(face_order, np.intp),
             by_frequency if stego_order is None else np.asarray(stego_order, np.intp),
             np.full(groups, white) if radius_mean is None else np.asarray(radius_mean, np.float64),
-            np.full(groups, 2 * (2 / GROUP) ** 0.5) if radius_deviation is None else np.asarray(radius_deviation, np.float64),
+            np.full(groups, 2 * (2 / GROUP) ** 0.5) if radius_deviation is None else np.asarray(radius_deviation),
         )  # fmt: skip
 
 
@@ -152,7 +153,7 @@ class Mixing:
         self.mask = np.frombuffer(stream.bytes(plan.groups), np.uint8)
 
     def hide(self, noise: Array) -> tuple[Array, bytes]:
-        """z_T / sigma_T of the face, float64 (C, h, w) -> that of the stego, and the masked lengths (C h w / GROUP bytes)."""
+        """z_T / sigma_T of the face, float64 (C, h, w) -> that of the stego, and the masked lengths, a byte a group."""
         p = self.plan
         groups = to_coordinates(noise)[p.face_order].reshape(p.groups, GROUP)
         lengths = np.linalg.norm(groups, axis=1)
@@ -167,9 +168,7 @@ class Mixing:
         """The inverse of `hide`; channel noise changes directions, never lengths."""
         p = self.plan
         groups = to_coordinates(noise)[p.stego_order].reshape(p.groups, GROUP)
-        directions = np.einsum(
-            "gji,gj->gi", self.rotations, groups / np.linalg.norm(groups, axis=1, keepdims=True)
-        )
+        directions = np.einsum("gji,gj->gi", self.rotations, groups / np.linalg.norm(groups, axis=1, keepdims=True))
         level = np.frombuffer(lengths, np.uint8) ^ self.mask
         radius = np.exp((p.radius_mean + p.radius_deviation * ndtri((level + 0.5) / 256)) / 2)
         out = np.empty(p.groups * GROUP)

@@ -92,9 +92,7 @@ class DiffusionModel:
             tokenizer = CLIPTokenizer.from_pretrained(root, subfolder="tokenizer")
             config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
         except (OSError, ValueError, TypeError) as error:
-            raise ModelError(
-                f"no diffusion pipeline could be loaded from '{root}': {type(error).__name__}"
-            ) from error
+            raise ModelError(f"no diffusion pipeline could be loaded from '{root}': {type(error).__name__}") from error
         for part in (vae, unet, text):
             part.to(device).eval().requires_grad_(False)
         unet.to(memory_format=torch.channels_last)
@@ -121,10 +119,7 @@ class DiffusionModel:
         """
         if pixels.shape[1:] != (self.image_size, self.image_size, 3):
             raise WrongPictureSize(f"the model works on {self.image_size}x{self.image_size} pictures")
-        x = (
-            torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 127.5
-            - 1
-        )
+        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         z = self.vae.encode(F.pixel_unshuffle(x, self.patch)).latent_dist.mean.double()
         shift = self.vae.config.shift_factor or 0.0
         scaled: Tensor = (z - shift) * self.vae.config.scaling_factor
@@ -168,7 +163,7 @@ class DiffusionModel:
         Returns:
             float64, shaped as x.
         """
-        alpha = (1 + sigma**2) ** -0.5
+        alpha = float((1 + sigma**2) ** -0.5)
         z = x * alpha
         network = z.to(self.unet.dtype, memory_format=torch.channels_last)
         t = torch.full((len(x),), self.schedule.timestep(sigma), device=x.device, dtype=torch.float32)
@@ -181,9 +176,7 @@ class DiffusionModel:
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(b"ddsr model 1")
-        digest.update(
-            json.dumps([self.prediction_type, self.image_size, vars(self.extras)], sort_keys=True).encode()
-        )
+        digest.update(json.dumps([self.prediction_type, self.image_size, vars(self.extras)], sort_keys=True).encode())
         digest.update(self.schedule.alpha_bar.astype("<f4").tobytes())
         digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
         for part in (self.vae, self.unet, self.text_encoder):

@@ -232,9 +232,7 @@ def _mix(
         scheme.mix(model, noise, keying.stretch(prompt, nonce) if scheme.keyed else b"")
         for noise, prompt, nonce in zip((zT / sigma).cpu().numpy(), prompts, nonces, strict=True)
     ]
-    return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT) * sigma, [
-        side for _, side in pairs
-    ]
+    return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT) * sigma, [side for _, side in pairs]
 
 
 def _unmix(

@@ -49,7 +49,7 @@ class NoiseSchedule:
             betas = _betas(config)
         if config.get("rescale_betas_zero_snr"):
             raise ModelError("a schedule of zero terminal signal cannot be inverted")
-        return cls(np.cumprod(1.0 - betas))
+        return cls(np.cumprod(1.0 - betas, dtype=np.float64))
 
     @property
     def sigmas(self) -> Array:
@@ -82,7 +82,8 @@ def log_uniform_betas(low: float, high: float, steps: int) -> Array:
     """Betas, float64 (steps,), of a schedule whose noise levels are uniform in log sigma from `low` to `high`."""
     sigmas = np.exp(np.linspace(np.log(low), np.log(high), steps))
     alpha_bar = 1 / (1 + sigmas**2)
-    return 1 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
+    betas: Array = 1 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
+    return betas
 
 
 def paper_levels(schedule: NoiseSchedule, steps: int) -> Array:

@@ -16,6 +16,7 @@ Two ways to make hide and recover undo each other:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -25,9 +26,7 @@ Eps = Callable[[Tensor, float], Tensor]
 Step = Callable[[Tensor, float, float, Eps], Tensor]
 OnStep = Callable[[], None]
 
-TOLERANCE = (
-    1e-5  # relative change at which an implicit step counts as solved; 8-bit rounding is 100 times that
-)
+TOLERANCE = 1e-5  # relative change at which an implicit step counts as solved; 8-bit rounding is 100 times that
 MAX_ITERATIONS = 60
 
 
@@ -62,9 +61,7 @@ def invert(step: Step, y: Tensor, a: float, b: float, eps: Eps, *, tolerance: fl
         x = x - residual
         if relative(residual, x) <= tolerance:
             return x
-    raise SolverError(
-        f"an implicit step from noise level {b:.3g} to {a:.3g} did not converge; take more steps"
-    )
+    raise SolverError(f"an implicit step from noise level {b:.3g} to {a:.3g} did not converge; take more steps")
 
 
 def relative(change: Tensor, x: Tensor) -> float:
@@ -83,7 +80,7 @@ class Solver:
 
     def receive(self, x: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep) -> Tensor:
         """Walk from levels[0] to levels[-1] by explicit steps; levels may rise or fall."""
-        for a, b in zip(levels[:-1], levels[1:], strict=True):
+        for a, b in pairwise(levels):
             on_step()
             x = self.step(x, a, b, eps)
         return x

@@ -43,9 +43,7 @@ def build_tiny(folder: Path, seed: int = 0) -> Path:
         ))  # fmt: skip
     finally:
         torch.random.set_rng_state(generator_state)
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-    )
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
     for name, part in {
         "vae": vae,
         "unet": unet,

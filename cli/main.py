@@ -1,0 +1,32 @@
+"""`ddsr`: the one command. Each group of subcommands lives in its own module and is registered here."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from cli import demo, evaluate, pictures, stack, train
+from shared.errors import DdsrError, InputError
+
+EXIT_CODES = """Exit codes: 0 done; 1 some input could not be used (the rest was done); 2 wrong usage; 3 the model or
+the stack failed."""
+
+app = typer.Typer(
+    help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+for module in (pictures, stack, demo, train, evaluate):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point: a deliberate error becomes one line on standard error and an exit code."""
+    try:
+        app()
+    except DdsrError as error:
+        Console(stderr=True, highlight=False).print(f"ddsr: {error.detail}", markup=False, soft_wrap=True)
+        sys.exit(1 if isinstance(error, InputError) else 3)
+
+
+if __name__ == "__main__":
+    main()

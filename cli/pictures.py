@@ -1,0 +1,273 @@
+"""`ddsr hide` and `ddsr recover`: files in, files out, no service needed."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from shared.errors import InputError, InvalidPrompt, MissingRecipe
+from shared.imaging import (
+    MEDIA_TYPES,
+    Crop,
+    PictureFormat,
+    Pixels,
+    decode_upload,
+    encode_picture,
+    fit_square,
+    read_recipe,
+)
+from shared.recipe import Recipe
+
+T = TypeVar("T")
+
+ENVIRONMENT = "DDSR_IDENTITY_PROMPT"
+BATCH = 8
+
+Files = Annotated[list[Path], typer.Argument(help="Picture files: JPEG, PNG or WebP.", show_default=False)]
+OutDir = Annotated[Path | None, typer.Option("--out-dir", help="Folder for the results; made if missing.")]
+Out = Annotated[Path | None, typer.Option("-o", "--output", help="The result's file, for a single picture.")]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity-prompt-file", help=f"File with the secret identity prompt; else ${ENVIRONMENT}, else asked."
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="Pipeline folder or hub id; the embedded model by default.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a picture on standard output.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(hide)
+    app.command()(recover)
+
+
+def hide(
+    faces: Files,
+    disguise: Annotated[str, typer.Option(help="The public disguise prompt, e.g. 'a glacier under a blue sky'.")],
+    out_dir: OutDir = None,
+    output: Out = None,
+    identity_prompt_file: PromptFile = None,
+    scheme: Annotated[str, typer.Option(help="keyed, or paper: the published method without a key.")] = "keyed",
+    solver: Annotated[str | None, typer.Option(help="ddim, heun, ddim-matched, heun-matched.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
+    format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
+    crop: Annotated[str, typer.Option(help="centre, or none: the face must have the model's size.")] = "centre",
+    model: Model = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Hide faces under a secret identity prompt.
+
+    Example: ddsr hide face.jpg --disguise "a glacier under a blue sky" -o stego.png
+
+    Each stego's recipe (public, needed to recover) is written into the file and beside it as FILE.recipe.
+    """
+    paths = _targets(faces, out_dir, output, f".stego.{_suffix(format)}")
+    prompt = _identity_prompt(identity_prompt_file)
+    from shared.diffusion.model import DiffusionModel
+    from shared.diffusion.pipeline import HideOptions
+    from shared.diffusion.pipeline import hide as hide_batch
+
+    options = HideOptions(scheme, solver, steps)
+    if crop not in ("centre", "none"):
+        raise typer.BadParameter("centre or none", param_hint="--crop")
+    loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
+    chosen: Crop = "none" if crop == "none" else "centre"
+    good = report.readable(faces, lambda path: fit_square(decode_upload(path.read_bytes()), loaded.image_size, chosen))
+    with _progress(good, 2 * options.resolved_steps) as on_step:
+        for batch in _batches(good):
+            started = time.perf_counter()
+            with report.failing([path for path, _ in batch]):
+                hidden = hide_batch(
+                    loaded, _stack(batch), [prompt] * len(batch), [disguise] * len(batch), options, on_step=on_step
+                )
+                seconds = (time.perf_counter() - started) / len(batch)
+                for (path, _), one in zip(batch, hidden, strict=True):
+                    recipe = one.recipe.to_text()
+                    data = encode_picture(one.stego, _format(format), recipe=recipe)
+                    target = _write(paths[path], data)
+                    _write(_sidecar(target), recipe.encode() + b"\n")
+                    report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe)
+    report.finish()
+
+
+def recover(
+    stegos: Files,
+    out_dir: OutDir = None,
+    output: Out = None,
+    identity_prompt_file: PromptFile = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe file, where the channel stripped it from the stego.")
+    ] = None,
+    model: Model = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Recover faces with the identity prompt. A wrong prompt gives a stranger's picture, not an error.
+
+    Example: ddsr recover stego.png -o face.png
+    """
+    paths = _targets(stegos, out_dir, output, ".face.png")
+    prompt = _identity_prompt(identity_prompt_file)
+    from shared.diffusion.model import DiffusionModel
+    from shared.diffusion.pipeline import check_recipes
+    from shared.diffusion.pipeline import recover as recover_batch
+
+    loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
+
+    def read(path: Path) -> tuple[Pixels, Recipe]:
+        data = path.read_bytes()
+        pixels = fit_square(decode_upload(data), loaded.image_size, "none")
+        found = Recipe.from_text(_recipe_text(path, data, recipe))
+        check_recipes(loaded, [found])
+        return pixels, found
+
+    good = sorted(report.readable(stegos, read), key=lambda item: item[1][1].batch_key)
+    total = 2 * max((found.steps for _, (_, found) in good), default=1)
+    with _progress(good, total) as on_step:
+        for _, group in groupby(good, key=lambda item: item[1][1].batch_key):
+            for batch in _batches(list(group)):
+                started = time.perf_counter()
+                with report.failing([path for path, _ in batch]):
+                    pixels = np.stack([one for _, (one, _) in batch])
+                    recipes = [found for _, (_, found) in batch]
+                    recovered = recover_batch(loaded, pixels, [prompt] * len(batch), recipes, on_step=on_step)
+                    seconds = (time.perf_counter() - started) / len(batch)
+                    for (path, _), face in zip(batch, recovered, strict=True):
+                        report.done(path, _write(paths[path], encode_picture(face, "png")), seconds)
+    report.finish()
+
+
+@dataclass
+class _Report:
+    """Says what happened to each file, and remembers whether anything failed."""
+
+    as_json: bool
+    failed: bool = False
+
+    def readable(self, paths: list[Path], read: Callable[[Path], T]) -> list[tuple[Path, T]]:
+        good = []
+        for path in paths:
+            with self.failing([path]):
+                good.append((path, read(path)))
+        return good
+
+    @contextmanager
+    def failing(self, paths: list[Path]) -> Iterator[None]:
+        """An error on these files becomes a line each; the others go on."""
+        try:
+            yield
+        except InputError as error:
+            self._fail(paths, error.detail)
+        except OSError as error:
+            self._fail(paths, error.strerror or "cannot be read or written")
+
+    def _fail(self, paths: list[Path], reason: str) -> None:
+        self.failed = True
+        for path in paths:
+            Console(stderr=True, highlight=False).print(f"ddsr: {path}: {reason}", markup=False, soft_wrap=True)
+
+    def done(self, source: Path, target: Path, seconds: float, **more: int | str) -> None:
+        if self.as_json:
+            fields = {"input": str(source), "output": str(target), "seconds": round(seconds, 3), **more}
+            typer.echo(json.dumps(fields))
+        else:
+            typer.echo(f"{source} -> {target} ({seconds:.1f} s)")
+
+    def finish(self) -> None:
+        if self.failed:
+            raise typer.Exit(1)
+
+
+def _identity_prompt(file: Path | None) -> str:
+    if file is not None:
+        try:
+            prompt = file.read_text().strip("\r\n")
+        except (OSError, UnicodeError):
+            raise InvalidPrompt("the identity prompt file cannot be read as text") from None
+    elif ENVIRONMENT in os.environ:
+        prompt = os.environ[ENVIRONMENT]
+    elif sys.stdin.isatty():
+        prompt = typer.prompt("Identity prompt", hide_input=True, err=True)
+    else:
+        raise InvalidPrompt(f"no identity prompt: give --identity-prompt-file or set {ENVIRONMENT}")
+    if not prompt.strip():
+        raise InvalidPrompt("the identity prompt is empty")
+    return prompt
+
+
+def _targets(sources: list[Path], out_dir: Path | None, output: Path | None, suffix: str) -> dict[Path, Path]:
+    if (out_dir is None) == (output is None):
+        raise typer.BadParameter("give --out-dir, or -o for a single picture")
+    if output is not None:
+        if len(sources) != 1:
+            raise typer.BadParameter("-o is for a single picture; give --out-dir")
+        return {sources[0]: output}
+    assert out_dir is not None  # noqa: S101  (for the type checker; one of the two is set)
+    targets = {source: out_dir / (source.name.removesuffix(source.suffix) + suffix) for source in sources}
+    if len(set(targets.values())) != len(set(sources)):
+        raise typer.BadParameter("two inputs would be written to one file; rename one")
+    return targets
+
+
+def _suffix(format: str) -> str:
+    return "jpg" if _format(format) == "jpeg" else format
+
+
+def _format(format: str) -> PictureFormat:
+    if format not in MEDIA_TYPES:
+        raise typer.BadParameter(f"one of {', '.join(MEDIA_TYPES)}", param_hint="--format")
+    return format
+
+
+def _sidecar(target: Path) -> Path:
+    return target.with_name(target.name + ".recipe")
+
+
+def _recipe_text(path: Path, data: bytes, given: Path | None) -> str:
+    if given is not None:
+        return given.read_text().strip()
+    if found := read_recipe(data):
+        return found
+    if _sidecar(path).is_file():
+        return _sidecar(path).read_text().strip()
+    raise MissingRecipe("no recipe in the file or beside it; give --recipe")
+
+
+def _write(target: Path, data: bytes) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target
+
+
+def _stack(batch: list[tuple[Path, Pixels]]) -> Pixels:
+    return np.stack([pixels for _, pixels in batch])
+
+
+def _batches(items: list[T]) -> Iterator[list[T]]:
+    for i in range(0, len(items), BATCH):
+        yield items[i : i + BATCH]
+
+
+@contextmanager
+def _progress(items: list[T], steps: int) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty() or not items:
+        yield None
+        return
+    batches = -(-len(items) // BATCH)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("diffusion", total=batches * steps)
+        yield lambda k, n: bar.advance(task)
