@@ -40,6 +40,16 @@ def register(root: typer.Typer) -> None:
 
 
 @app.command()
+def instruments(data: Data = None, out: Out = Path("runs/eval"), recogniser: Recognisers = None) -> None:
+    """The face detector and the recognisers on real pictures: rates and thresholds, no model needed."""
+    from evaluation import recognisers
+    from evaluation.setup import instruments as measure
+
+    measure(out, data=data, names=recognisers.DEFAULT if recogniser is None else recogniser)
+    _report(out)
+
+
+@app.command()
 def reversibility(
     data: Data = None, model: Model = None, scheme: SchemeName = "keyed", limit: Limit = 40, seed: Seed = 0,
     out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu", steps: Steps = None,

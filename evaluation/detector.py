@@ -18,6 +18,7 @@ from evaluation.metrics import Figure, area_under_roc, share
 from evaluation.runs import Progress, silent
 
 _KV = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
+_BATCH = 16
 
 
 class SmallXuNet(nn.Module):
@@ -84,17 +85,29 @@ def _train(covers: Picture, stegos: Picture, seed: int, epochs: int) -> SmallXuN
     x = torch.from_numpy(np.concatenate([covers, stegos])).permute(0, 3, 1, 2).float() / 255
     y = torch.cat([torch.zeros(len(covers)), torch.ones(len(stegos))])
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
-    steps = epochs * -(-len(x) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    parts = -(-len(x) // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * parts)
     net.train()
     for _ in range(epochs):
-        for part in np.array_split(rng.permutation(len(x)), -(-len(x) // 32)):
+        for part in np.array_split(rng.permutation(len(x)), parts):
             batch = _turned(x[torch.from_numpy(part)], rng)
             loss = binary_cross_entropy_with_logits(net(batch), y[torch.from_numpy(part)])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+    return _settled(net, x)
+
+
+@torch.no_grad()
+def _settled(net: SmallXuNet, x: Tensor) -> SmallXuNet:
+    """Statistics of the normalisations measured anew: those kept while training lag behind in a run this short."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches that follow
+    for part in torch.split(x[torch.arange(len(x)).view(2, -1).T.flatten()], 64):  # covers and stegos by turns
+        net(part)
     return net.eval()
 
 

@@ -32,6 +32,9 @@ def tables_of(folder: Path, name: str) -> dict[str, Row]:
 def write_report(folder: Path) -> Path:
     """Write `report.md` and its plots for the tables that the folder holds so far."""
     lines = ["# Evaluation", ""]
+    instruments = folder / "instruments" / "table.json"
+    if instruments.is_file():
+        lines += _instruments(json.loads(instruments.read_text()))
     main = folder / "reversibility" / "table.json"
     if main.is_file():
         table = json.loads(main.read_text())
@@ -64,6 +67,23 @@ def provenance(table: Row) -> Lines:
 
 def _picture(path: Path | None, words: str) -> Lines:
     return [] if path is None else [f"![{words}]({path.name})", ""]
+
+
+def _instruments(table: Row) -> Lines:
+    rows = [
+        (
+            name,
+            f"{one['threshold']:.4f}",
+            f"{one['stranger_mean']:.4f} ({one['stranger_pairs']} pairs)",
+            f"{100 * one['true_accept']:.2f} % ({one['same_pairs']} pairs)",
+            f"{one['auc']:.4f}",
+        )
+        for name, one in table["calibrations"].items()
+    ]
+    found, false = (figure(table[key], 2, percent=True) for key in ("faces_found", "scenes_with_face"))
+    words = f"{table['detector']}: finds a face in {found} of the face pictures and in {false} of the scenes."
+    head = ("recogniser", "threshold at FAR 1 %", "mean of strangers", "same person accepted", "area under ROC")
+    return ["## Instruments", "", *provenance(table), words, "", *markdown(head, rows)]
 
 
 def _reversibility(table: Row, folder: Path) -> Lines:

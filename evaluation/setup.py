@@ -1,14 +1,16 @@
 """Puts a bench together: model, faces, recognisers, thresholds."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from evaluation import recognisers
-from evaluation.alignment import FaceFinder
+from evaluation.alignment import FACE_FOUND, FaceFinder
 from evaluation.bench import Bench
-from evaluation.data import Sample, load_set, pick
-from evaluation.identity import calibrated
-from evaluation.runs import Progress, silent
+from evaluation.data import Sample, load_set, pick, stack
+from evaluation.identity import calibrate, calibrated
+from evaluation.metrics import share
+from evaluation.runs import Progress, Provenance, Row, Run, silent
 from shared.diffusion.model import DiffusionModel
 
 FACES = "eval-faces-00.tar"
@@ -63,3 +65,24 @@ def _with_identities(faces: Sequence[Sample], size: int) -> Sequence[Sample]:
     if len({sample.identity for sample in known}) >= _ENOUGH:
         return known
     return load_set(None, FACES, size=size)
+
+
+def instruments(
+    out: Path, *, data: str | Path | None = None, names: Sequence[str] = recognisers.DEFAULT, size: int | None = None
+) -> Row:
+    """How good the measuring instruments are, before any model: the detector on faces and on scenes, each
+    recogniser's threshold and its acceptance of the same person. Written to `out/instruments/table.json`."""
+    faces, scenes = load_set(data, FACES, size=size), load_set(None, SCENES, size=size)
+    finder, loaded = FaceFinder(), recognisers.load(names)
+    calibrations, seen = calibrate(faces, finder, loaded)
+    found = finder.find(stack(scenes))
+    table: Row = {
+        "faces_found": share([one.shows_face for one in seen.found]).as_dict(),
+        "scenes_with_face": share([one.shows_face for one in found]).as_dict(),
+        "detector": f"MTCNN, confidence {FACE_FOUND}",
+        "calibrations": {name: asdict(one) for name, one in calibrations.items()},
+        "count": len(faces),
+    }
+    store = Run(out / "instruments", {"recognisers": [one.name for one in loaded]})
+    store.finish(table, Provenance.here("none", 0, "cpu"))
+    return table

@@ -16,7 +16,7 @@ from evaluation.degradations import TABLE_4
 from shared.diffusion.pipeline import HideOptions
 from tests.evaluation.conftest import drawn_samples
 
-QUICK = HideOptions("keyed", steps=2)
+QUICK = HideOptions("matched", steps=2)
 
 
 def test_report_shows_each_figure_with_its_interval_and_verdict(bench: Bench) -> None:
@@ -53,6 +53,7 @@ def test_command_measures_a_tar(tiny_folder: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(setup, "FaceFinder", CentreFinder)  # the tiny pictures have no faces to find
     monkeypatch.setattr(robustness, "TABLE_4", TABLE_4[:1])
     monkeypatch.setattr(robustness, "BEYOND", ())
+    monkeypatch.setattr(robustness, "HideOptions", lambda scheme: HideOptions(scheme, steps=2))
     rows = []
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         for sample in drawn_samples(4):
