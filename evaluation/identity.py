@@ -23,6 +23,7 @@ from evaluation.errors import MaterialMissing
 from evaluation.metrics import area_under_roc
 from evaluation.recognisers import Recogniser, Vectors
 
+Indices = NDArray[np.intp]
 FALSE_ACCEPT_RATE = 0.01
 BORROWED = "@original-landmarks"
 
@@ -32,7 +33,7 @@ class Calibration:
     """What a recogniser does on real faces.
 
     Attributes:
-        threshold: similarity that FALSE_ACCEPT_RATE of the pairs of strangers exceed.
+        threshold: similarity that a share FALSE_ACCEPT_RATE of the pairs of strangers exceeds.
         strangers: percentiles 0..100 of the similarity of strangers.
         described_mean, described_pairs: mean similarity and number of pairs of strangers of one description
         (the
@@ -147,19 +148,30 @@ def _fill(
             rows[place]["similarity"][recogniser.name + mark] = round(float(value), 5)
 
 
+Pair = tuple[str, str, bool]  # names of two samples, and whether they show one person
+
+
 def calibrate(
-    samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser], *, batch: int = 32
+    samples: Sequence[Sample],
+    finder: FaceFinder,
+    recognisers: Sequence[Recogniser],
+    *,
+    pairs: Sequence[Pair] | None = None,
+    batch: int = 32,
 ) -> tuple[dict[str, Calibration], Identified]:
-    """Threshold at FALSE_ACCEPT_RATE over all pairs of strangers of a set with identities, and its
-    embeddings."""
-    parts = [
-        identify(stack(samples[start : start + batch]), finder, recognisers) for start in range(0, len(samples), batch)
-    ]
+    """Threshold at FALSE_ACCEPT_RATE of a set with identities, and its embeddings.
+
+    Args:
+        pairs: a protocol's own pairs (LFW); None: all pairs of the set.
+
+    Raises:
+        MaterialMissing: no pair of strangers, or none of one person, with both faces found.
+    """
+    starts = range(0, len(samples), batch)
+    parts = [identify(stack(samples[start : start + batch]), finder, recognisers) for start in starts]
     found = [one for part in parts for one in part.found]
     vectors = {r.name: _concatenate([part.vectors[r.name] for part in parts]) for r in recognisers}
-    owners = np.array([sample.identity or sample.name for sample in samples])
-    described = np.array([prompts.identity(sample.fields) for sample in samples])
-    result = {r.name: _calibration(r, vectors[r.name], owners, described) for r in recognisers}
+    result = {r.name: _calibration(r, vectors[r.name], samples, pairs) for r in recognisers}
     return result, Identified(found, vectors)
 
 
@@ -169,17 +181,45 @@ def _concatenate(parts: Sequence[Vectors]) -> Vectors:
     return np.concatenate(whole)
 
 
+def _all_pairs(samples: Sequence[Sample], seen: NDArray[np.bool_]) -> tuple[Indices, Indices, NDArray[np.bool_]]:
+    owners = np.array([sample.identity or sample.name for sample in samples])
+    places = np.flatnonzero(seen)
+    first, second = (places[part] for part in np.triu_indices(len(places), k=1))
+    return first, second, owners[first] == owners[second]
+
+
+def _given_pairs(
+    samples: Sequence[Sample], seen: NDArray[np.bool_], pairs: Sequence[Pair]
+) -> tuple[Indices, Indices, NDArray[np.bool_]]:
+    place = {sample.name: i for i, sample in enumerate(samples) if seen[i]}
+    known = [(place[a], place[b], same) for a, b, same in pairs if a in place and b in place]
+    columns = np.array(known, dtype=np.intp).reshape(-1, 3)
+    return columns[:, 0], columns[:, 1], columns[:, 2].astype(bool)
+
+
+def _scores(recogniser: Recogniser, vectors: Vectors, first: Indices, second: Indices) -> Vectors:
+    """Similarity of each pair, row by row of the matrix, which as a whole may not fit the memory."""
+    scores = np.empty(len(first))
+    order = np.argsort(first, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
+        if len(part):
+            row = recogniser.similarity(vectors[first[part[:1]]], vectors[second[part]])
+            scores[part] = row[0]
+    return scores
+
+
 def _calibration(
-    recogniser: Recogniser, vectors: Vectors, owners: NDArray[np.str_], described: NDArray[np.str_]
+    recogniser: Recogniser, vectors: Vectors, samples: Sequence[Sample], pairs: Sequence[Pair] | None
 ) -> Calibration:
     seen = ~np.isnan(vectors[:, 0])
-    similarity = recogniser.similarity(vectors[seen], vectors[seen])
-    first, second = np.triu_indices(int(seen.sum()), k=1)
-    scores, together = similarity[first, second], owners[seen][first] == owners[seen][second]
+    chosen = _all_pairs(samples, seen) if pairs is None else _given_pairs(samples, seen, pairs)
+    first, second, together = chosen
+    scores = _scores(recogniser, vectors, first, second)
     strangers, same = scores[~together], scores[together]
     if not len(strangers) or not len(same):
         raise MaterialMissing("thresholds need a set with several photographs each of several people, faces visible")
-    alike = scores[~together & (described[seen][first] == described[seen][second])]
+    described = np.array([prompts.identity(sample.fields) for sample in samples])
+    alike = scores[~together & (described[first] == described[second])]
     threshold = float(np.quantile(strangers, 1 - FALSE_ACCEPT_RATE))
     return Calibration(
         recogniser=recogniser.name,
@@ -198,10 +238,15 @@ def _calibration(
 
 
 def calibrated(
-    folder: Path, samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser]
+    folder: Path,
+    samples: Sequence[Sample],
+    finder: FaceFinder,
+    recognisers: Sequence[Recogniser],
+    pairs: Sequence[Pair] | None = None,
 ) -> dict[str, Calibration]:
     """`calibrate`, remembered in `folder/calibration.json` for this very set and these recognisers."""
     digest = hashlib.sha256("\0".join(r.name for r in recognisers).encode())
+    digest.update(json.dumps(pairs).encode())
     for sample in samples:
         digest.update(sample.name.encode() + hashlib.sha256(sample.picture.tobytes()).digest())
     key, path = digest.hexdigest()[:16], folder / "calibration.json"
@@ -210,7 +255,7 @@ def calibrated(
         if stored["key"] == key:
             rows = [{**row, "strangers": tuple(row["strangers"])} for row in stored["rows"]]
             return {row["recogniser"]: Calibration(**row) for row in rows}
-    result, _ = calibrate(samples, finder, recognisers)
+    result, _ = calibrate(samples, finder, recognisers, pairs=pairs)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"key": key, "rows": [asdict(one) for one in result.values()]}, indent=1))
     return result

@@ -7,8 +7,8 @@ from pathlib import Path
 from evaluation import recognisers
 from evaluation.alignment import FACE_FOUND, FaceFinder
 from evaluation.bench import Bench
-from evaluation.data import Sample, load_set, pick, stack
-from evaluation.identity import calibrate, calibrated
+from evaluation.data import Sample, lfw_pairs, load_set, pick, stack
+from evaluation.identity import Pair, calibrate, calibrated
 from evaluation.metrics import share
 from evaluation.runs import Progress, Provenance, Row, Run, silent
 from shared.diffusion.model import DiffusionModel
@@ -36,7 +36,8 @@ def make_bench(
         names: recognisers, see `recognisers.load`.
 
     Thresholds come from all pairs of strangers of `data` where it names at least 20 identities, else of the
-    material's eval-faces, at the model's picture size; they are remembered in `out`.
+    material's eval-faces, at the model's picture size; a folder with LFW's `pairs.txt` sets them by its
+    pairs. They are remembered in `out`.
 
     Raises:
         MaterialMissing: faces, weights or packages are not there.
@@ -44,7 +45,10 @@ def make_bench(
     faces = load_set(data, FACES, size=model.image_size)
     finder, loaded = FaceFinder(), recognisers.load(names)
     progress("thresholds", 0, 1)
-    calibrations = calibrated(out, _with_identities(faces, model.image_size), finder, loaded) if loaded else {}
+    calibrations = {}
+    if loaded:
+        known = _with_identities(faces, model.image_size)
+        calibrations = calibrated(out, known, finder, loaded, _pairs(data))
     progress("thresholds", 1, 1)
     return Bench(
         model=model,
@@ -58,6 +62,11 @@ def make_bench(
         device=str(model.device),
         progress=progress,
     )
+
+
+def _pairs(data: str | Path | None) -> list[Pair] | None:
+    path = None if data is None else Path(data) / "pairs.txt"
+    return lfw_pairs(path) if path is not None and path.is_file() else None
 
 
 def _with_identities(faces: Sequence[Sample], size: int) -> Sequence[Sample]:

@@ -60,6 +60,18 @@ def test_threshold_lets_one_stranger_in_a_hundred_pass() -> None:
     assert calibration.auc > 0.9
 
 
+def test_a_protocols_pairs_replace_all_pairs() -> None:
+    samples = drawn_samples(6)
+    names = [sample.name for sample in samples]
+    pairs = [(names[0], names[1], True), (names[0], names[2], False), (names[5], names[3], False)]
+    calibration = calibrate(samples, CentreFinder(), [mean_colours()], pairs=pairs)[0]["mean-colours"]
+    assert (calibration.stranger_pairs, calibration.same_pairs) == (2, 1)
+    vectors = identify(np.stack([s.picture for s in samples]), CentreFinder(), [mean_colours()]).vectors["mean-colours"]
+    expected = (vectors[0] @ vectors[2] + vectors[5] @ vectors[3]) / 2
+    assert calibration.stranger_mean == pytest.approx(expected)
+    assert calibration.same_mean == pytest.approx(vectors[0] @ vectors[1])
+
+
 def test_similarity_of_a_faceless_picture_has_its_own_name() -> None:
     samples = drawn_samples(2)
     pictures = np.stack([sample.picture for sample in samples])

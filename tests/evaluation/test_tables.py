@@ -72,7 +72,7 @@ def test_rows_of_another_setup_are_refused(bench: Bench) -> None:
         reversibility.run(bench, options(attacks=False, hide=HideOptions("matched", steps=3)))
 
 
-def test_one_thread_of_rows_holds_no_identity_prompt(bench: Bench) -> None:
+def test_rows_hold_no_identity_prompt(bench: Bench) -> None:
     reversibility.run(bench, options())
     text = (bench.out / "reversibility" / "rows.jsonl").read_text()
     assert not any(prompt in text for prompt in bench.prompts)
