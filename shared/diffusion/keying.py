@@ -40,6 +40,7 @@ from shared.errors import InvalidPrompt
 Array = NDArray[np.float64]
 
 GROUP = 64
+_TINY = 1e-150
 # RFC 9106, section 4, second recommended option: 64 MiB, three passes, four lanes.
 ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES = 65536, 3, 4
 
@@ -156,7 +157,7 @@ class Mixing:
         """z_T / sigma_T of the face, float64 (C, h, w) -> that of the stego, and the masked lengths, a byte a group."""
         p = self.plan
         groups = to_coordinates(noise)[p.face_order].reshape(p.groups, GROUP)
-        lengths = np.linalg.norm(groups, axis=1)
+        lengths = np.maximum(np.linalg.norm(groups, axis=1), _TINY)  # a group of zeros stays one
         quantile = ndtr((np.log(lengths**2) - p.radius_mean) / p.radius_deviation)
         level = np.clip(np.floor(quantile * 256), 0, 255).astype(np.uint8)
         directions = np.einsum("gij,gj->gi", self.rotations, groups / lengths[:, None])

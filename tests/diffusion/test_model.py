@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shared.diffusion.model import DiffusionModel
+from shared.diffusion.tiny import build_tiny
+from shared.errors import ModelError, PromptTooLong, WrongPictureSize
+
+
+def test_sizes(tiny: DiffusionModel) -> None:
+    assert (tiny.image_size, tiny.latent_shape) == (32, (4, 16, 16))
+
+
+def test_the_fingerprint_follows_the_weights(tiny: DiffusionModel, tiny_folder: Path, tmp_path: Path) -> None:
+    assert DiffusionModel.load(tiny_folder).fingerprint == tiny.fingerprint
+    assert DiffusionModel.load(build_tiny(tmp_path, seed=1)).fingerprint != tiny.fingerprint
+
+
+def test_encode_and_decode_shapes(tiny: DiffusionModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    latents = tiny.encode(pixels)
+    assert (latents.shape, latents.dtype) == ((2, 4, 16, 16), torch.float64)
+    decoded = tiny.decode(latents)
+    assert (decoded.shape, decoded.dtype) == ((2, 32, 32, 3), np.uint8)
+
+
+def test_another_size_is_refused(tiny: DiffusionModel) -> None:
+    with pytest.raises(WrongPictureSize):
+        tiny.encode(np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_an_over_long_prompt_is_refused_and_nowhere_quoted(
+    tiny: DiffusionModel, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny.embed(["x" * 75])
+    with pytest.raises(PromptTooLong) as caught:
+        tiny.embed(["canary" * 13])
+    out, err = capfd.readouterr()
+    assert "canary" not in str(caught.value) + caplog.text + out + err
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_every_prediction_type_means_the_same_noise(
+    tiny: DiffusionModel, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that knows z_0 = 0.5 and answers in its own terms must be understood as the same eps."""
+    x, sigma = torch.randn(1, 4, 16, 16, dtype=torch.float64), 2.0
+    alpha = (1 + sigma**2) ** -0.5
+    eps = (x - 0.5) / sigma
+    answer = {"epsilon": eps, "v_prediction": alpha * eps - alpha * sigma * 0.5, "sample": torch.full_like(x, 0.5)}[
+        kind
+    ]
+
+    class Reply:
+        sample = answer.float()
+
+    monkeypatch.setattr(tiny, "prediction_type", kind)
+    monkeypatch.setattr(tiny.unet, "forward", lambda *args, **kwargs: Reply)
+    torch.testing.assert_close(tiny.predict_noise(x, sigma, tiny.embed(["a"])), eps, rtol=1e-5, atol=1e-5)
+
+
+def test_no_pipeline_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        DiffusionModel.load(tmp_path)

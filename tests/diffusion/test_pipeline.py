@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.diffusion import pipeline
+from shared.diffusion.model import DiffusionModel
+from shared.diffusion.pipeline import HideOptions, hide, recover
+from shared.diffusion.schemes import SCHEMES
+from shared.errors import InputError, InvalidOption, InvalidPrompt, RecipeMismatch
+from shared.recipe import Recipe
+
+PROMPT, DISGUISE = "a woman with short hair, blue kettle 77", "a glacier under a blue sky"
+
+
+def faces(count: int = 1, size: int = 32) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_undoes_its_mixing(tiny: DiffusionModel, scheme: str) -> None:
+    noise = np.random.default_rng(1).standard_normal(tiny.latent_shape)
+    mixed, side = SCHEMES[scheme].mix(tiny, noise, b"k" * 32)
+    assert len(side) == SCHEMES[scheme].side_bytes(tiny)
+    back = SCHEMES[scheme].unmix(tiny, mixed, b"k" * 32, side)
+    np.testing.assert_allclose(back, noise, atol=0.1 if side else 1e-12)  # lengths are known to a byte
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_hide_and_recover_run_under_every_scheme(tiny: DiffusionModel, scheme: str) -> None:
+    hidden = hide(tiny, faces(), [PROMPT], [DISGUISE], HideOptions(scheme, steps=2))[0]
+    assert hidden.stego.shape == (32, 32, 3)
+    assert hidden.recipe.scheme == scheme
+    assert Recipe.from_text(hidden.recipe.to_text()) == hidden.recipe
+    assert recover(tiny, hidden.stego[None], [PROMPT], [hidden.recipe]).shape == (1, 32, 32, 3)
+
+
+def test_the_paper_takes_sixty_evaluations_a_walk(tiny: DiffusionModel) -> None:
+    assert hide(tiny, faces(), [PROMPT], [DISGUISE], HideOptions("paper"))[0].evaluations == 120
+
+
+def test_progress_and_stopping_between_steps(tiny: DiffusionModel) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def stop(k: int, n: int) -> None:
+        seen.append((k, n))
+        if k == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        hide(tiny, faces(), [PROMPT], [DISGUISE], HideOptions(steps=3), on_step=stop)
+    assert seen == [(0, 6), (1, 6), (2, 6)]
+
+
+def test_nonces_are_fresh(tiny: DiffusionModel) -> None:
+    a, b = hide(tiny, faces(2), [PROMPT] * 2, [DISGUISE] * 2, HideOptions(steps=1))
+    assert a.recipe.nonce != b.recipe.nonce
+
+
+def test_a_batch_gives_what_single_pictures_give(tiny: DiffusionModel) -> None:
+    nonces = [bytes([i]) * 16 for i in range(2)]
+    options = HideOptions(steps=2)
+    both = hide(tiny, faces(2), [PROMPT, "b"], [DISGUISE] * 2, options, nonces=nonces)
+    alone = hide(tiny, faces(2)[1:], ["b"], [DISGUISE], options, nonces=nonces[1:])[0]
+    assert np.abs(both[1].stego.astype(int) - alone.stego).max() <= 1
+
+
+@pytest.mark.parametrize("options", [{"scheme": "none"}, {"solver": "euler"}, {"steps": 0}, {"steps": 251}])
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidOption):
+        HideOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", "x" * 257])
+def test_prompts_that_cannot_serve_are_refused(tiny: DiffusionModel, prompt: str) -> None:
+    with pytest.raises(InputError):
+        hide(tiny, faces(), [prompt], [DISGUISE], HideOptions(steps=1))
+    with pytest.raises(InputError):
+        hide(tiny, faces(), [PROMPT], [prompt], HideOptions(steps=1))
+
+
+def test_a_recipe_of_another_model_is_refused(tiny: DiffusionModel) -> None:
+    other = Recipe("0" * 16, "keyed", "heun", 2, DISGUISE, bytes(16), bytes(16))
+    with pytest.raises(RecipeMismatch):
+        recover(tiny, faces(), [PROMPT], [other])
+
+
+def test_a_recipe_with_too_few_lengths_is_refused(tiny: DiffusionModel) -> None:
+    short = Recipe(tiny.fingerprint, "keyed", "heun", 2, DISGUISE, bytes(16), b"")
+    with pytest.raises(RecipeMismatch):
+        recover(tiny, faces(), [PROMPT], [short])
+
+
+def test_recipes_of_one_batch_must_agree(tiny: DiffusionModel) -> None:
+    a, b = (Recipe(tiny.fingerprint, "paper", "ddim", n, DISGUISE, bytes(16)) for n in (2, 3))
+    with pytest.raises(RecipeMismatch):
+        recover(tiny, faces(2), [PROMPT] * 2, [a, b])
+
+
+def test_control_characters_in_a_recipe_are_refused(tiny: DiffusionModel) -> None:
+    odd = Recipe(tiny.fingerprint, "paper", "ddim", 1, "a\x00b", bytes(16))
+    with pytest.raises(InvalidPrompt):
+        recover(tiny, faces(), [PROMPT], [odd])
+
+
+def test_the_embedded_model_gives_the_face_back_and_a_stranger_to_others(
+    embedded: DiffusionModel, portrait: NDArray[np.uint8]
+) -> None:
+    """The main job on the shipped weights. The floor is 1.5 dB below what the ceiling of the autoencoder allows."""
+    hidden = hide(embedded, portrait[None], [PROMPT], [DISGUISE])[0]
+    ceiling = psnr(embedded.decode(embedded.encode(portrait[None]))[0], portrait)
+    right = recover(embedded, hidden.stego[None], [PROMPT], [hidden.recipe])[0]
+    near = recover(embedded, hidden.stego[None], [PROMPT.replace("77", "78")], [hidden.recipe])[0]
+    assert psnr(hidden.stego, portrait) < 15
+    assert psnr(right, portrait) > ceiling - 3
+    assert psnr(near, portrait) < 15
+
+
+def test_levels_end_where_the_schedule_does(tiny: DiffusionModel) -> None:
+    down, up = pipeline._levels(tiny, SCHEMES["paper"], 60)
+    assert down == up[::-1]
+    assert up[-1] == tiny.schedule.sigmas[-1]
