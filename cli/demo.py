@@ -233,22 +233,25 @@ def register(app: typer.Typer) -> None:
 
 
 def run(image: Path, out: Path, **stack_options: Any) -> int:
-    """`ddsr demo` itself: 1 when something does not start or answer, or a secret was readable."""
+    """`ddsr demo` itself: 3 when something does not start or answer, or a secret was readable, 1 without a picture."""
+    if not image.is_file():
+        print(f"there is no picture {image}")
+        return 1
     out.mkdir(parents=True, exist_ok=True)
     log_file = out / "stack.log"
     print("starting Redis, worker, sender and receiver ...", flush=True)
     try:
         with tempfile.TemporaryDirectory(prefix="ddsr-demo-") as folder, open(log_file, "w") as log:
             found = perform(image, Path(folder), log, **stack_options)
-    except (StartError, RuntimeError, OSError) as error:
+    except (StartError, RuntimeError) as error:
         print(f"the demo failed: {error}\nlog: {log_file}")
-        return 1
+        return 3
     log_items = [(log_file.name, log_file.read_bytes())]
     leaks = found.leaks + search(log_items, {"identity prompt": IDENTITY_PROMPT.encode()})
     picture = out / "side-by-side.png"
     side_by_side(found.pictures).save(picture)
     _show(found, leaks, picture)
-    return 1 if leaks else 0
+    return 3 if leaks else 0
 
 
 def _show(found: Demo, leaks: list[str], picture: Path) -> None:

@@ -220,7 +220,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(settings: StackSettings, **stack_options: Any) -> int:
-    """`ddsr up` itself: 0 after a signal, 1 when a part does not start."""
+    """`ddsr up` itself: 0 after a signal, 3 when a part does not start."""
     stack = Stack(settings, sys.stdout, redis_url=os.environ.get("REDIS_URL"), **stack_options)
     say: Callable[[str], None] = lambda line: stack.supervisor.say("ddsr", line)  # noqa: E731
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -235,7 +235,7 @@ def run(settings: StackSettings, **stack_options: Any) -> int:
         if stack.supervisor.stopping.is_set():
             return 0
         say(str(error))
-        return 1
+        return 3
     finally:
         stack.stop()
 

@@ -93,20 +93,21 @@ Request = HideRequest | RecoverRequest
 
 
 def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
-    """The request and the text of its reply key; EnvelopeError when the bytes are not what `pack` makes."""
+    """The request and the text of its reply key; EnvelopeError when the bytes are not what `pack` makes.
+
+    Base mode tells nothing of the sender, so the types are checked as of any input.
+    """
     head, blob = unpack(data)
-    try:
-        picture = Picture(head["width"], head["height"], blob)
-        prompt = SecretStr(head["identity_prompt"])
-        if len(blob) != picture.width * picture.height * 3:
-            raise EnvelopeError
-        if kind == "hide":
-            request: Request = HideRequest(picture, prompt, **{name: head[name] for name in _HIDE_OPTIONS})
-        else:
-            request = RecoverRequest(picture, prompt, head["recipe"], head["format"])
-        return request, head["reply_key"]
-    except (KeyError, TypeError):
-        raise EnvelopeError from None
+    kinds = {**_COMMON, **(_HIDE_OPTIONS if kind == "hide" else _RECOVER_OPTIONS)}
+    if set(head) != set(kinds) or not all(isinstance(head[name], kinds[name]) for name in kinds):
+        raise EnvelopeError
+    width, height, prompt, reply = head["width"], head["height"], head["identity_prompt"], head["reply_key"]
+    if head["format"] not in MEDIA_TYPES or min(width, height) < 1 or len(blob) != width * height * 3:
+        raise EnvelopeError
+    picture, secret = Picture(width, height, blob), SecretStr(prompt)
+    if kind == "hide":
+        return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply
+    return RecoverRequest(picture, secret, **{name: head[name] for name in _RECOVER_OPTIONS}), reply
 
 
 @dataclass(frozen=True, repr=False)
@@ -264,7 +265,15 @@ def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
     return head, blob
 
 
-_HIDE_OPTIONS = ("disguise_prompt", "scheme", "solver", "steps", "format")
+_COMMON: dict[str, Any] = {"width": int, "height": int, "identity_prompt": str, "reply_key": str}
+_HIDE_OPTIONS: dict[str, Any] = {
+    "disguise_prompt": str,
+    "scheme": str,
+    "solver": str | None,
+    "steps": int | None,
+    "format": str,
+}
+_RECOVER_OPTIONS: dict[str, Any] = {"recipe": str, "format": str}
 
 
 def _shape(picture: Picture) -> dict[str, int]:

@@ -229,6 +229,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         deadline = time.monotonic() + limit
         start = time.perf_counter()
         self._metrics.batch.labels(kind).observe(len(jobs))
+        self._log.info("batch", kind=kind, jobs=[job.id for job in jobs])
         try:
             with UnixSignalDeathPenalty(limit + _GRACE, _Overdue):
                 outcomes = self._engine.run(

@@ -30,5 +30,6 @@ def test_the_demo(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_demo_that_cannot_start_says_so(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert demo.run(portrait, tmp_path / "out", worker_module="tests.worker.nothing") == 1
+    assert demo.run(portrait, tmp_path / "out", worker_module="tests.worker.nothing") == 3
     assert "worker did not get ready" in capsys.readouterr().out
+    assert demo.run(tmp_path / "nowhere.jpg", tmp_path / "out") == 1

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -295,9 +294,7 @@ def test_wait_gives_up(server: RedisServer) -> None:
     announce(server)
     store = make_store(server)
     view = store.submit("hide", hide_request(), owner=OWNER)
-    start = time.monotonic()
     assert store.wait(view.id, owner=OWNER, timeout=0.2).state == "queued"
-    assert time.monotonic() - start >= 0.2
 
 
 def test_redis_away(own_server: RedisServer) -> None:
@@ -334,6 +331,16 @@ def test_requests_survive_packing() -> None:
     assert (again.recipe, reply, again.identity_prompt.get_secret_value()) == (RECIPE, "ab", "prömpt")
     assert again.picture.to_array().shape == (32, 16, 3)
     assert "prömpt" not in repr(again)
+    head, blob = unpack(data)
+    spoiled = [
+        {**head, name: value} for name, value in {"width": "32", "reply_key": 1, "format": "exe", "x": 1}.items()
+    ]
+    spoiled += [{**head, "width": -16, "height": -32}, {name: head[name] for name in head if name != "recipe"}]
+    for strange in spoiled:
+        with pytest.raises(EnvelopeError):
+            unpack_request("recover", pack(strange, blob))
+    with pytest.raises(EnvelopeError):
+        unpack_request("hide", data)
     for broken in (b"", data[:100], pack({}, b""), pack({"width": 1}, b"xx"), b"\x00\x00\x00\x02\x00\x00\x00\x00[]"):
         with pytest.raises(EnvelopeError):
             unpack_request("recover", broken)

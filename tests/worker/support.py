@@ -105,7 +105,7 @@ def worker_process(
         process.wait(10)
 
 
-def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to become true; the limit is far above what it takes."""
     deadline = time.monotonic() + seconds
     while not condition():
