@@ -149,9 +149,9 @@ def _silence(block: torch.nn.Module) -> None:
 def _pairs_in(conv: torch.nn.Conv2d, matrix: Tensor, bias: Tensor) -> None:
     """Centre tap `matrix` (C, in) and `bias` (C,) into the pairs; pilots from the bias alone."""
     plus, minus, pilots = pair_channels(len(matrix))
-    fixed = sorted(plus + minus + pilots)
-    conv.weight[fixed] = 0
-    conv.bias[fixed] = 0  # type: ignore[index]
+    fixed = max(pilots) + 1  # unused channels of the last group must stay silent: its mean has to be zero
+    conv.weight[:fixed] = 0
+    conv.bias[:fixed] = 0  # type: ignore[index]
     conv.weight[plus, :, 1, 1], conv.weight[minus, :, 1, 1] = matrix.float(), -matrix.float()
     conv.bias[plus], conv.bias[minus] = bias.float(), -bias.float()  # type: ignore[index]
     conv.bias[pilots] = PILOT * torch.tensor([1.0, -1.0]).repeat(len(pilots) // 2)  # type: ignore[index]
@@ -188,9 +188,8 @@ class Residual:
 
     def __init__(self, vae: AutoencoderKL, directions: Tensor) -> None:
         decoder, channels = vae.decoder, vae.config.latent_channels
-        plus, minus, pilots = pair_channels(channels)
         free = torch.ones(vae.config.block_out_channels[0], dtype=torch.bool)
-        free[plus + minus + pilots] = False
+        free[: max(pair_channels(channels)[2]) + 1] = False
         self.out, self.free = decoder.conv_out, free
         basis = torch.linalg.qr(directions)[0]
         self.complement = torch.eye(len(basis)) - basis @ basis.T
