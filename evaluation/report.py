@@ -315,10 +315,26 @@ def _ablation(tables: Mapping[str, Row], folder: Path) -> Lines:
 def _keys(tables: Mapping[str, Row], folder: Path) -> Lines:
     lines = ["## Keys", ""]
     for scheme, table in tables.items():
-        lines += [f"### {scheme}", "", *provenance(table), *_attacks(table), *_linkage(table), *_pairs(table)]
+        lines += [f"### {scheme}", "", *provenance(table), *_attacks(table), *_common(table)]
+        lines += [*_linkage(table), *_pairs(table)]
         rows = [(name, figure(one)) for name, one in table["machines"].items() if isinstance(one, dict)]
         lines += ["Recovered on another machine:", "", *markdown(("arithmetic", "PSNR"), rows)]
     return lines
+
+
+def _common(table: Row) -> Lines:
+    found = table["common"]
+    rows = [
+        (
+            name,
+            figure(one["similarity"], 3) if "similarity" in one else "no face found",
+            f"{found['strangers_max'][name]:.3f}",
+            figure(one["verified"], 1, percent=True),
+        )
+        for name, one in found["identity"].items()
+    ]
+    words = f"The best of {found['tries']} common prompts on each picture, beside the median best of as many strangers:"
+    return [words, "", *markdown(("recogniser", "similarity", "strangers", "verified"), rows)]
 
 
 def _linkage(table: Row) -> Lines:

@@ -207,3 +207,20 @@ def test_unknown_recogniser_and_missing_weights_are_named() -> None:
         load(["no-such"])
     with pytest.raises(MaterialMissing, match="irse50"):
         load(["irse50=nowhere.onnx"])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_network_by_path_keeps_its_name_and_gets_its_published_threshold(tmp_path: Path) -> None:
+    import torch
+
+    from evaluation.reversibility import identity_figures
+
+    net = torch.nn.Sequential(torch.nn.AvgPool2d(28), torch.nn.Flatten())  # (B, 3, 112, 112) -> (B, 48)
+    torch.jit.script(net).save(str(tmp_path / "net.pt"))
+    (recogniser,) = load([f"irse50={tmp_path / 'net.pt'}"])
+    samples = drawn_samples(6)
+    calibrations, seen = calibrate(samples, CentreFinder(), [recogniser])
+    assert np.allclose(np.linalg.norm(seen.vectors["irse50"], axis=1), 1)
+    rows = [{"recovered": {"similarity": {"irse50": value}}} for value in (0.24, 0.25)]
+    figures = identity_figures(rows, "recovered", calibrations, 0)["irse50"]
+    assert figures["verified_at_published_threshold"]["value"] == 0.5  # .241045

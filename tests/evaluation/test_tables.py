@@ -15,6 +15,7 @@ from evaluation.bench import Bench, hide_faces, recover_faces
 from evaluation.degradations import TABLE_4
 from evaluation.metrics import psnr
 from evaluation.peers import PEERS
+from evaluation.report import write_report
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Run
 from shared.diffusion.model import DiffusionModel
@@ -134,6 +135,9 @@ def test_keys_give_every_table_of_both_schemes(
         }  # fmt: skip
         assert set(table["attacked"]) == {"wrong", "near", "none"}
     assert torch.get_num_threads() == 1
+    text = write_report(bench.out).read_text()
+    for words in ("### paper", "### keyed", "one word off", "band energies", "half precision", "another nonce"):
+        assert words in text
 
 
 def test_sign_flips_fall_to_one_known_pair_under_the_same_nonce(bench: Bench) -> None:
