@@ -1,7 +1,8 @@
 """From the parts of a form to what a job is made of: checked pixels and checked prompts."""
 
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import UploadFile
@@ -62,15 +63,22 @@ async def take_picture(context: Context, data: bytes, size: int, crop: Crop) -> 
 
 def _picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
     settings = context.settings
-    try:
+    with _decoding():
         rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
-    except DdsrError:
-        raise
-    except Exception:  # decoders raise what they like on a malformed file, and quote it
-        raise BrokenPicture("the picture is damaged") from None
     if max(rgb.shape) > settings.max_side:
         raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
     return Picture.from_array(fit_square(rgb, size, crop))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Decoders raise what they like on a malformed file (`struct.error` for an EXIF), and may quote it."""
+    try:
+        yield
+    except DdsrError:
+        raise
+    except Exception:
+        raise BrokenPicture("the picture is damaged") from None
 
 
 def check_prompt(text: str, name: str, longest: int) -> str:
@@ -103,7 +111,8 @@ def take_recipe(given: str | None, stego: bytes, models: Container[str]) -> str:
         MissingRecipe: there is none.
         RecipeError: it cannot be read. RecipeMismatch: it belongs to another model or version.
     """
-    text = given or read_recipe(stego)
+    with _decoding():
+        text = given or read_recipe(stego)
     if not text:
         raise MissingRecipe("the stego carries no recipe; send the field `recipe`")
     if Recipe.from_text(text).model not in models:

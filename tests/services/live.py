@@ -13,7 +13,7 @@ from tests.services.conftest import wait_until
 @contextmanager
 def live(app: FastAPI) -> Iterator[str]:
     """Serve `app` on a free port of loopback; yields its base address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, access_log=False, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, access_log=False, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until(lambda: server.started, bool)

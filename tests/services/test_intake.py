@@ -1,0 +1,119 @@
+"""Uploads and prompts before they become a job."""
+
+import random
+import struct
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from services.common.context import Context
+from services.common.intake import _picture, check_prompt, check_steps, take_recipe
+from services.common.settings import ServiceSettings
+from shared.errors import (
+    BrokenPicture,
+    DdsrError,
+    InvalidOption,
+    InvalidPrompt,
+    MissingRecipe,
+    PictureTooLarge,
+    PromptTooLong,
+    RecipeMismatch,
+)
+from shared.imaging import encode_picture
+from shared.recipe import Recipe
+from tests.services.conftest import encoded, face
+
+RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a man", bytes(16)).to_text()
+
+
+def context(**settings: Any) -> Context:
+    """All of a context that the decoding asks for."""
+    return cast(Context, SimpleNamespace(settings=ServiceSettings(**settings)))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_a_damaged_picture_is_refused_or_read_but_never_breaks(form: str) -> None:
+    whole = encoded(face(24), form)
+    chance = random.Random(7)
+    answers = []
+    for _ in range(60):
+        damaged = bytearray(whole[: chance.randrange(1, len(whole) + 1)])
+        for _ in range(chance.randrange(1, 6)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        answers.append(outcome(bytes(damaged)))
+    assert set(answers) <= {200, 413, 415, 422}
+    assert sum(status != 200 for status in answers) > 20
+
+
+def outcome(data: bytes) -> int:
+    """The status that an upload is answered with."""
+    try:
+        found = _picture(context(), data, 32, "centre")
+    except DdsrError as error:
+        return error.status
+    return 200 if (found.width, found.height) == (32, 32) else 0
+
+
+@pytest.mark.parametrize("error", [struct.error("canary"), TypeError("canary"), UserWarning("canary")])
+def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("services.common.intake.decode_upload", raising)
+    monkeypatch.setattr("services.common.intake.read_recipe", raising)
+    for call in (lambda: _picture(context(), b"", 32, "none"), lambda: take_recipe(None, b"", [])):
+        with pytest.raises(BrokenPicture) as caught:
+            call()
+        assert "canary" not in str(caught.value)
+        assert caught.value.__suppress_context__
+
+
+def test_a_side_too_long_is_refused() -> None:
+    long = encoded(np.zeros((20, 300, 3), dtype=np.uint8))
+    with pytest.raises(PictureTooLarge):
+        _picture(context(max_side=200), long, 32, "centre")
+    assert _picture(context(max_side=300), long, 32, "centre").width == 32
+
+
+@pytest.mark.parametrize("text", ["a", "a" * 256, "Größe 顔 🙂", " padded ", "zero\u200dwidth"])
+def test_usable_prompts_stay_as_they_are(text: str) -> None:
+    assert check_prompt(text, "identity_prompt", 256) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", InvalidPrompt),
+        (" \u2003", InvalidPrompt),
+        ("a\x00b", InvalidPrompt),
+        ("a\tb", InvalidPrompt),
+        ("a\x7f", InvalidPrompt),
+        ("a\ud800", InvalidPrompt),
+        ("a" * 257, PromptTooLong),
+    ],
+)
+def test_unusable_prompts(text: str, error: type[DdsrError]) -> None:
+    with pytest.raises(error) as caught:
+        check_prompt(text, "identity_prompt", 256)
+    assert caught.value.detail.startswith("identity_prompt ")
+
+
+def test_steps() -> None:
+    assert check_steps(None, 200) is None
+    assert check_steps(200, 200) == 200
+    with pytest.raises(InvalidOption):
+        check_steps(201, 200)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_the_recipe_of_the_form_comes_before_the_one_in_the_file(form: Any) -> None:
+    stego = encode_picture(face(), form, recipe=RECIPE)
+    other = Recipe("a" * 16, "keyed", "sum", 9, "a man", bytes(16)).to_text()
+    assert take_recipe(None, stego, ["a" * 16]) == RECIPE
+    assert take_recipe(other, stego, ["a" * 16]) == other
+    with pytest.raises(RecipeMismatch):
+        take_recipe(None, stego, ["b" * 16])
+    with pytest.raises(MissingRecipe):
+        take_recipe(None, encode_picture(face(), form), ["a" * 16])
