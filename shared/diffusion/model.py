@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -85,6 +86,8 @@ class DiffusionModel:
         """
         root = str(EMBEDDED if source is None else source)
         transformers_logging.set_verbosity_error()  # its warnings quote the end of an over-long prompt
+        transformers_logging.disable_progress_bar()
+        diffusers_logging.disable_progress_bar()
         try:
             vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=dtype)

@@ -1,0 +1,136 @@
+"""`ddsr hide` and `ddsr recover` on files, with a pipeline of random weights."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.main import app, main
+from shared.diffusion.tiny import build_tiny
+from shared.imaging import read_recipe
+
+SECRET = "canary-prompt 4711"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def face(tmp_path: Path) -> Path:
+    path = tmp_path / "face.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def ddsr(*arguments: object, code: int = 0, secret: str | None = SECRET) -> str:
+    environment = {"DDSR_IDENTITY_PROMPT": secret} if secret is not None else {"DDSR_IDENTITY_PROMPT": None}
+    done = CliRunner(env=environment).invoke(app, [str(a) for a in arguments])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def hide(model: Path, *arguments: object, code: int = 0) -> str:
+    return ddsr("hide", *arguments, "--disguise", "the sea", "--model", model, "--steps", 1, code=code)
+
+
+def test_one_file_there_and_back(model: Path, face: Path, tmp_path: Path) -> None:
+    hide(model, face, "-o", tmp_path / "s.png")
+    recipe = (tmp_path / "s.png.recipe").read_text().strip()
+    assert read_recipe((tmp_path / "s.png").read_bytes()) == recipe
+    ddsr("recover", tmp_path / "s.png", "-o", tmp_path / "back.png", "--model", model)
+    with Image.open(tmp_path / "back.png") as back:
+        assert back.size == (32, 32)
+
+
+def test_a_stripped_recipe_is_found_beside_the_file_or_given(model: Path, face: Path, tmp_path: Path) -> None:
+    hide(model, face, "-o", tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as stego:
+        stego.convert("RGB").save(tmp_path / "bare.png", pnginfo=None)
+    assert "recipe" in ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "b.png", "--model", model, code=1)
+    given = ["--recipe", tmp_path / "s.png.recipe"]
+    ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "b.png", "--model", model, *given)
+    (tmp_path / "bare.png.recipe").write_text((tmp_path / "s.png.recipe").read_text())
+    ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "b.png", "--model", model)
+
+
+def test_good_files_are_written_beside_bad_ones(model: Path, face: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    output = hide(model, face, tmp_path / "text.png", tmp_path / "none.png", "--out-dir", tmp_path / "out", code=1)
+    assert (tmp_path / "out" / "face.stego.png").is_file()
+    lines = [line for line in output.splitlines() if line.startswith("ddsr:")]
+    assert len(lines) == 2
+    assert "text.png" in lines[0]
+    assert "none.png" in lines[1]
+
+
+def test_json_says_one_object_a_picture(model: Path, face: Path, tmp_path: Path) -> None:
+    said = json.loads(hide(model, face, "--out-dir", tmp_path, "--json"))
+    assert set(said) == {"input", "output", "seconds", "evaluations", "recipe"}
+    assert SECRET not in json.dumps(said)
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_lossy_formats_carry_the_recipe_too(model: Path, face: Path, tmp_path: Path, format: str) -> None:
+    hide(model, face, "-o", tmp_path / "s", "--format", format)
+    assert read_recipe((tmp_path / "s").read_bytes()) == (tmp_path / "s.recipe").read_text().strip()
+
+
+def test_a_prompt_file_goes_before_the_environment(model: Path, face: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("from the file\n")
+    hide(model, face, "-o", tmp_path / "s.png", "--identity-prompt-file", tmp_path / "p")
+    recover = ["recover", tmp_path / "s.png", "--model", model]
+    ddsr(*recover, "-o", tmp_path / "a.png", secret="from the file")
+    ddsr(*recover, "-o", tmp_path / "b.png", "--identity-prompt-file", tmp_path / "p")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def said_by_main(
+    arguments: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["ddsr", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("secret", "more", "code", "word"),
+    [
+        ("  ", [], 1, "empty"),
+        (None, [], 1, "identity prompt"),
+        (SECRET, ["--scheme", "none"], 1, "scheme"),
+        (SECRET, ["--steps", "0"], 1, "steps"),
+        (SECRET, ["--model", "/nowhere"], 3, "pipeline"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_a_code(
+    secret: str | None, more: list[str], code: int, word: str, face: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if secret is None:
+        monkeypatch.delenv("DDSR_IDENTITY_PROMPT", raising=False)
+    else:
+        monkeypatch.setenv("DDSR_IDENTITY_PROMPT", secret)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    arguments = ["hide", face, "-o", tmp_path / "s.png", "--disguise", "the sea", *more]
+    found, error = said_by_main(arguments, monkeypatch, capsys)
+    assert found == code
+    assert len(error.strip().splitlines()) == 1
+    assert word in error
+    assert SECRET not in error
+
+
+def test_two_inputs_never_share_an_output(model: Path, face: Path, tmp_path: Path) -> None:
+    other = tmp_path / "face.png"
+    other.write_bytes(face.read_bytes())
+    hide(model, face, other, "--out-dir", tmp_path / "out", code=2)
+
+
+def test_the_prompt_is_no_argument() -> None:
+    assert "--identity-prompt " not in ddsr("hide", "--help")
