@@ -105,5 +105,5 @@ class StackSettings(_Settings):
     metrics_port: int = Field(default=9464, ge=0, le=65535)
     workers: int = Field(default=1, ge=0, le=64)
     ready_timeout: float = Field(
-        default=120.0, gt=0, description="seconds that one part may take to get ready"
+        default=600.0, gt=0, description="seconds that one part may take to get ready"
     )
