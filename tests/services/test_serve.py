@@ -97,22 +97,27 @@ def test_a_process_serves_logs_and_stops(tmp_path: Path, service: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"services.{service}"],
-        env=environment(tmp_path, **{f"DDSR_{service.upper()}_PORT": str(port), "DDSR_LOG_LEVEL": "debug"}),
+    command = [sys.executable, "-m", f"services.{service}"]
+    variables = {f"DDSR_{service.upper()}_PORT": str(port), "DDSR_LOG_LEVEL": "debug"}
+    with subprocess.Popen(
+        command,
+        env=environment(tmp_path, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        wait_until(lambda: _answers(client), bool)
-        path = {"sender": "/hide", "receiver": "/recover"}[service]
-        assert client.post(f"{path}?identity_prompt={PROMPT}").status_code == 400
-        assert client.post(path, json={"identity_prompt": PROMPT}).status_code == 503  # no Redis
-        assert client.get(f"/jobs/{PROMPT}?wait={PROMPT}", headers={"X-API-Key": PROMPT}).status_code == 503
-        assert "server" not in client.get("/livez").headers
-    process.terminate()
-    out, err = process.communicate(timeout=30)
+    ) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                wait_until(lambda: _answers(client), bool, seconds=120)
+                path = {"sender": "/hide", "receiver": "/recover"}[service]
+                assert client.post(f"{path}?identity_prompt={PROMPT}").status_code == 400
+                assert client.post(path, json={"identity_prompt": PROMPT}).status_code == 503  # no Redis
+                job = client.get(f"/jobs/{PROMPT}?wait={PROMPT}", headers={"X-API-Key": PROMPT})
+                assert job.status_code == 503
+                assert "server" not in client.get("/livez").headers
+        finally:
+            process.terminate()
+            out, err = process.communicate(timeout=30)
     assert process.returncode in (0, -15)
     assert out == ""
     assert "Ullapool" not in err
