@@ -7,7 +7,8 @@ from the header before a single pixel is decoded.
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -49,12 +50,21 @@ def decode_upload(
             raise PictureTooLarge(f"the picture has more than {max_pixels} pixels")
         if min(width, height) < MIN_SIDE:
             raise BrokenPicture(f"the picture is smaller than {MIN_SIDE} pixels")
-        try:
+        with _decoding():
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             return np.array(_on_white(upright))
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
-            raise BrokenPicture("the picture is damaged or truncated") from None
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Decoders raise all kinds of errors on damaged files, `struct.error` among them, and warn of odd ones."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception:
+        raise BrokenPicture("the picture is damaged or truncated") from None
 
 
 def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
@@ -97,9 +107,7 @@ def fit_square(rgb: Pixels, size: int, crop: Crop = "centre") -> Pixels:
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def encode_picture(
-    rgb: Pixels, format: PictureFormat, *, recipe: str | None = None, quality: int = 95
-) -> bytes:
+def encode_picture(rgb: Pixels, format: PictureFormat, *, recipe: str | None = None, quality: int = 95) -> bytes:
     """Encode uint8 (H, W, 3) as a file. PNG is lossless and carries `recipe` as iTXt; the others are lossy.
 
     In JPEG the recipe is a comment, in WebP an EXIF description. `quality` (1..100) concerns JPEG and WebP.
@@ -130,7 +138,7 @@ def read_recipe(data: bytes) -> str | None:
     with _opened(data, FORMATS) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise PictureTooLarge(f"the picture has more than {MAX_PIXELS} pixels")
-        try:
+        with _decoding():
             if picture.format == "PNG":
                 picture.load()  # text chunks may follow the pixels
                 found = getattr(picture, "text", {}).get(RECIPE_KEY)
@@ -138,7 +146,5 @@ def read_recipe(data: bytes) -> str | None:
                 found = picture.info.get("comment")
             else:
                 found = picture.getexif().get(0x010E)
-        except (OSError, ValueError, SyntaxError, EOFError):
-            raise BrokenPicture("the picture is damaged or truncated") from None
     text = found.decode("ascii", "replace") if isinstance(found, bytes) else found
     return str(text) if text else None
