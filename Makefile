@@ -7,6 +7,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
 	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/all.txt
+	$(V)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements/no-deps.txt
 	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 demo: setup

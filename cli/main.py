@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import demo, evaluate, pictures, stack, train
+from cli import demo, evaluate, keys, pictures, stack, train
 from shared.errors import DdsrError, InputError
 
 EXIT_CODES = """Exit codes: 0 done; 1 some input could not be used (the rest was done); 2 wrong usage; 3 the model or
@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for module in (pictures, stack, demo, train, evaluate):
+for module in (pictures, stack, demo, keys, train, evaluate):
     module.register(app)
 
 
