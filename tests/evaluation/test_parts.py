@@ -134,9 +134,12 @@ def test_detector_finds_replaced_bits_and_not_what_is_not_there() -> None:
 
     covers = np.stack([cover(i, 48) // 2 * 2 for i in range(24)])  # even samples: a parity that a network can see
     marked = np.stack([embed_lsb(x, 1.0, np.random.default_rng(i)) for i, x in enumerate(covers)])
-    assert detect(covers, marked, seed=0, epochs=25).auc > 0.9
+    found = detect(covers, marked, seed=0, epochs=25)
+    assert found.accuracy.low > 0.6  # far from chance, from twelve pairs a fold
+    assert found.auc > 0.75
     others = np.stack([cover(100 + i, 48) // 2 * 2 for i in range(24)])
-    assert 0.15 < detect(covers, others, seed=0, epochs=10).auc < 0.85
+    idle = detect(covers, others, seed=0, epochs=10)
+    assert idle.accuracy.low < 0.5 < idle.accuracy.high
 
 
 def _png(path: Path, value: int = 100) -> None:
