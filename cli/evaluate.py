@@ -232,12 +232,12 @@ def _features(inception: Path | None) -> "Features | None":
 
 
 def _scorer(clip: Path | None, model: str | None) -> "Scorer | None":
-    """The CLIP model given, with its own tokenizer or the pipeline's."""
-    if clip is None:
-        return None
-    from evaluation.clip import load_scorer
+    """The CLIP model given, with its own tokenizer or the pipeline's; else the one that the pipeline ships."""
+    from evaluation.clip import load_scorer, pipeline_scorer
     from shared.diffusion.model import EMBEDDED
 
+    if clip is None:
+        return pipeline_scorer(Path(model or EMBEDDED))
     own = clip / "tokenizer_config.json"
     return load_scorer(clip, clip if own.is_file() else Path(model or EMBEDDED) / "tokenizer")
 

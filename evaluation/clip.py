@@ -13,6 +13,8 @@ from evaluation.data import Picture
 from evaluation.errors import MaterialMissing
 from evaluation.prompts import DISGUISES
 from evaluation.runs import Row
+from shared.diffusion.clip import load_clip
+from shared.errors import ModelError
 
 Vectors = NDArray[np.float64]
 FACE_PROMPTS = ("a photo of a smiling young woman", "a photo of an old man", "a photo of a face")
@@ -50,8 +52,6 @@ class Scorer:
 def load_scorer(model: Path, tokenizer: Path) -> Scorer:
     """A scorer from a CLIP in transformers' layout (as `training.clip` writes it) and its tokenizer's folder.
 
-    Pictures enter as -1..1 at their own size, which must be the model's.
-
     Raises:
         MaterialMissing: no such model.
     """
@@ -60,6 +60,20 @@ def load_scorer(model: Path, tokenizer: Path) -> Scorer:
         words = CLIPTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError):
         raise MaterialMissing("no CLIP model at the given path") from None
+    return scorer(clip, words)
+
+
+def pipeline_scorer(pipeline: Path) -> Scorer | None:
+    """The scorer of a pipeline that ships its image-text model, as the embedded one does; else None."""
+    try:
+        clip = load_clip(pipeline)
+    except ModelError:
+        return None
+    return scorer(clip, CLIPTokenizer.from_pretrained(pipeline / "tokenizer"))
+
+
+def scorer(clip: CLIPModel, words: CLIPTokenizer) -> Scorer:
+    """Pictures enter as -1..1 at their own size, which must be the model's."""
 
     @torch.inference_mode()
     def pictures(pixels: Picture) -> Vectors:
