@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo test lint up
+.PHONY: setup demo up lint test eval
 setup: .venv/.ready
 .venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -18,3 +18,5 @@ lint: setup
 	$(V)/ruff check . && $(V)/ruff format --check . && $(V)/mypy && $(V)/lint-imports
 test: setup lint
 	$(V)/python -m pytest
+eval: setup
+	$(V)/ddsr eval all --limit 12 --out runs/report
