@@ -1,0 +1,28 @@
+# The worker with the embedded model. torch from the default index runs on NVIDIA GPUs and on CPUs; for a much
+# smaller image without CUDA name an index of CPU builds as PIP_EXTRA_INDEX_URL (docker/README.md).
+FROM python:3.11.14-slim-bookworm AS build
+ARG PIP_INDEX_URL=""
+ARG PIP_EXTRA_INDEX_URL=""
+WORKDIR /build
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+COPY requirements/worker.txt requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt
+COPY pyproject.toml README.md ./
+COPY shared shared
+COPY worker worker
+# The command `ddsr` needs the package `cli`, which is not here.
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . && rm /opt/venv/bin/ddsr
+
+FROM python:3.11.14-slim-bookworm
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+# An empty volume takes owner and mode of the folder it is mounted on.
+RUN groupadd --gid 10001 ddsr \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin ddsr \
+    && install -d -o ddsr -g ddsr -m 0750 /var/lib/ddsr /var/lib/ddsr/redis \
+    && install -d -o ddsr -g ddsr -m 0700 /var/lib/ddsr/worker-keys /var/lib/ddsr/model-cache \
+    && install -d -o ddsr -g ddsr -m 0755 /var/lib/ddsr/worker-public
+COPY --from=build /opt/venv /opt/venv
+USER 10001:10001
+WORKDIR /tmp
+CMD ["python", "-m", "worker"]
