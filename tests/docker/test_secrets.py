@@ -1,0 +1,122 @@
+"""`make_secrets.py`, run as the container runs it, and Redis on the configuration that it writes."""
+
+import importlib.util
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import redis
+
+from cli.stack import find_redis, write_redis_config
+from services.common.keys import load_keys
+from services.common.settings import ServiceSettings
+from shared.jobs import open_redis
+from shared.settings import QueueSettings
+
+DOCKER = Path(__file__).parents[2] / "docker"
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_secrets", DOCKER / "make_secrets.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert maker.main([], tmp_path) == 0
+    assert capsys.readouterr() == ("", "")
+    return tmp_path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_modes_let_each_reader_in_and_nobody_else(folder: Path) -> None:
+    assert mode(folder / "redis/password") == 0o600
+    assert mode(folder / "redis/redis.conf") == 0o640
+    assert mode(folder / "api/api.keys") == 0o640
+    assert mode(folder / "caller/api.key") == 0o600
+    assert len(list(folder.rglob("*"))) == 7, "no draft is left behind"
+
+
+def test_the_services_accept_the_key_that_show_prints(
+    maker: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert maker.main(["show"], folder) == 0
+    key = capsys.readouterr().out.strip()
+    keys = load_keys(ServiceSettings(api_keys_file=folder / "api/api.keys"))
+    assert keys.owner(key) == maker.CALLER
+    assert keys.owner(key[:-1]) is None
+    assert key not in (folder / "api/api.keys").read_text()
+
+
+def test_a_second_start_changes_no_secret(maker: ModuleType, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert maker.main([], folder) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_lost_key_is_replaced_and_other_callers_keep_theirs(maker: ModuleType, folder: Path) -> None:
+    stored = folder / "api/api.keys"
+    lost = stored.read_text()
+    other = f"alice:sha256:{'0' * 64}\n"
+    stored.write_text(lost + other)
+    (folder / "caller/api.key").unlink()
+    assert maker.main([], folder) == 0
+    assert other in stored.read_text()
+    assert lost not in stored.read_text()
+    assert [name for name, _ in load_keys(ServiceSettings(api_keys_file=stored)).entries] == ["alice", maker.CALLER]
+
+
+def test_other_arguments_are_refused(maker: ModuleType, tmp_path: Path) -> None:
+    assert maker.main(["--show"], tmp_path) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def address(folder: Path) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as short:  # a socket's path has a limit
+        socket = f"{short}/redis.sock"
+        here = ["--port", "0", "--unixsocket", socket, "--loglevel", "warning"]
+        server = subprocess.Popen([find_redis(), str(folder / "redis/redis.conf"), *here], cwd=short)
+        try:
+            for _ in range(300):
+                if Path(socket).exists():
+                    break
+                time.sleep(0.01)
+            yield f"unix://{socket}"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def test_redis_runs_on_the_configuration_and_wants_the_password(folder: Path, address: str) -> None:
+    stranger = redis.Redis.from_url(address)
+    with pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    stranger.close()
+    client = open_redis(QueueSettings(redis_url=address, redis_password_file=folder / "redis/password"))
+    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+    assert {name: client.config_get(name)[name] for name in wanted} == wanted
+    assert client.config_get("maxmemory")["maxmemory"] == str(1024**3)
+    client.close()
+
+
+def test_the_container_keeps_jobs_as_ddsr_up_does(tmp_path: Path) -> None:
+    local = write_redis_config(tmp_path, tmp_path / "socket", "x").read_text().splitlines()
+    container = (DOCKER / "redis.conf").read_text().splitlines()
+    where = ("port", "unixsocket", "unixsocketperm", "requirepass", "dir", "loglevel", "bind", "protected-mode", "#")
+    assert [line for line in local if line.split()[0] not in where] == [
+        line for line in container if line.split()[0] not in where
+    ]
