@@ -59,8 +59,9 @@ def test_every_container_is_hardened(name: str) -> None:
 @every_service
 def test_every_image_is_pinned_to_a_version(name: str) -> None:
     assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+", SERVICES[name]["image"])
-    assert (ROOT / SERVICES[name].get("build", {}).get("dockerfile", "README.md")).exists()
     assert ("build" in SERVICES[name]) == (name in OURS)
+    if name in OURS:
+        assert (ROOT / SERVICES[name]["build"]["dockerfile"]).exists()
 
 
 @every_service
