@@ -34,7 +34,8 @@ def load_tars(folder: Path, names: Sequence[str], *, size: int, limit: int | Non
     """All pictures of the named tars, `limit` of each tar at most, resized to `size` where they differ.
 
     Raises:
-        InputError: a tar is missing, in the folder and in its subfolder `data`. `eval-*` is refused: no training may see it.
+        InputError: a tar is missing, in the folder and in its subfolder `data`. `eval-*` is refused: no training may
+            see it.
     """
     folder = folder / "data" if (folder / "data").is_dir() else folder
     pixels, records = [], []

@@ -24,6 +24,7 @@ from scipy.fft import dctn
 
 from shared.diffusion.keying import GROUP
 from shared.diffusion.model import EXTRAS, DiffusionModel, Extras
+from shared.diffusion.pipeline import draw, read
 from shared.diffusion.schedule import karras_levels
 from shared.diffusion.solvers import solver
 from training.captions import caption
@@ -39,6 +40,7 @@ class PlanConfig:
     solver: str = "heun"
     face_floor: float = 0.02
     stego_floor: float = 0.05
+    contrast: float = 0.75
     faces: int = 64
     stegos: int = 32
     jpeg: int = 70
@@ -90,10 +92,10 @@ def channel_error(model: DiffusionModel, prompts: list[str], config: PlanConfig,
         def eps(x: torch.Tensor, sigma: float, text: torch.Tensor = text) -> torch.Tensor:
             return model.predict_noise(x, sigma, text)
 
-        stego = model.decode(solver(config.solver).send(zT, levels, eps, lambda: None))
+        stego = draw(model, solver(config.solver).send(zT, levels, eps, lambda: None), config.contrast)
         sent = stego + rng.normal(0, config.noise, stego.shape)
         received = np.stack([_jpeg(p, config.jpeg) for p in sent.round().clip(0, 255).astype(np.uint8)])
-        found = solver(config.solver).receive(model.encode(received), levels, eps, lambda: None)
+        found = solver(config.solver).receive(read(model, received, config.contrast), levels, eps, lambda: None)
         errors.append(coordinates((found - zT) / levels[-1]) ** 2)
     return rings(np.concatenate(errors).mean(0), model.latent_shape)
 
@@ -136,7 +138,7 @@ def measure(material: Path, pipeline: Path, config: PlanConfig, *, seed: int = 0
     stego_order = np.argsort(error, kind="stable")
     mean, deviation = group_lengths(model, faces, face_order, config, seed)
     extras = Extras(
-        config.face_floor, config.stego_floor, face_order.tolist(), stego_order.tolist(),
+        config.face_floor, config.stego_floor, config.contrast, face_order.tolist(), stego_order.tolist(),
         mean.round(4).tolist(), (1.25 * deviation).round(4).tolist(),  # wider: unseen faces, few to estimate from
     )  # fmt: skip
     path = pipeline / EXTRAS

@@ -36,12 +36,14 @@ class Extras:
 
     Attributes:
         face_floor, stego_floor: noise levels at which a face, and a stego, count as clean; None: the schedule's lowest.
+        contrast: of a stego around middle grey, in (0, 1]; less leaves the generated latent room within 0..255.
         face_order, stego_order: coordinates of the mixing (keying.py), most valuable and most reliable first.
         radius_mean, radius_deviation: of log r^2 of each group of coordinates over training faces.
     """
 
     face_floor: float | None = None
     stego_floor: float | None = None
+    contrast: float = 1.0
     face_order: list[int] | None = None
     stego_order: list[int] | None = None
     radius_mean: list[float] | None = None
@@ -107,7 +109,6 @@ class DiffusionModel:
         device: torch.device = self.unet.device
         return device
 
-    @torch.no_grad()
     def encode(self, pixels: NDArray[np.uint8]) -> Tensor:
         """z_0 = E(x), equations 3 and 7: the posterior's mean, scaled.
 
@@ -122,7 +123,12 @@ class DiffusionModel:
         """
         if pixels.shape[1:] != (self.image_size, self.image_size, 3):
             raise WrongPictureSize(f"the model works on {self.image_size}x{self.image_size} pictures")
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.encode_levels(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device))
+
+    @torch.no_grad()
+    def encode_levels(self, levels: Tensor) -> Tensor:
+        """`encode` of grey levels that need not be whole: (B, H, W, 3), any dtype."""
+        x = levels.permute(0, 3, 1, 2).float() / 127.5 - 1
         z = self.vae.encode(F.pixel_unshuffle(x, self.patch)).latent_dist.mean.double()
         shift = self.vae.config.shift_factor or 0.0
         scaled: Tensor = (z - shift) * self.vae.config.scaling_factor

@@ -5,8 +5,8 @@
     z_0 -> z_T under prompt_id       (4)    solver.send, levels high .. low (the inverse of the receiver's sampling)
     -                                       mixing of z_T under the key (scheme `keyed`)
     z_T -> z^_0 under prompt_stego   (5)    solver.send, levels low .. high (the inverse of the receiver's inversion)
-    x_stego = G(z^_0)                (6)    model.decode
-    z^_0 = E(x'_stego)               (7)    model.encode
+    x_stego = G(z^_0)                (6)    draw: model.decode, the loop through 8 bits closed
+    z^_0 = E(x'_stego)               (7)    read: model.encode
     z^_0 -> z^_T under prompt_stego  (8)    solver.receive, levels low .. high
     -                                       mixing undone
     z^_T -> z~_0 under prompt_id     (9)    solver.receive, levels high .. low
@@ -35,6 +35,8 @@ from shared.recipe import NONCE_BYTES, Recipe
 
 MAX_STEPS = 250
 MAX_PROMPT = 256  # characters
+MIDDLE = 127.5  # grey level
+DRAW_ITERATIONS = 12
 
 Progress = Callable[[int, int], None]
 
@@ -131,7 +133,7 @@ def hide(
     zT = solver.send(z0, down, walker.eps(text_id), walker.tick)  # equation 4
     zT, lengths = _mix(model, scheme, zT, up[-1], identity_prompts, used)
     z0 = solver.send(zT, up, walker.eps(text_disguise), walker.tick)  # equation 5
-    stegos = model.decode(z0)
+    stegos = model.decode(z0) if scheme.paper_spacing else draw(model, z0, model.extras.contrast)
     return [
         Hidden(stego, _recipe(model, options, prompt, nonce, masked), walker.evaluations)
         for stego, prompt, nonce, masked in zip(stegos, disguise_prompts, used, lengths, strict=True)
@@ -164,11 +166,46 @@ def recover(
     down, up = _levels(model, scheme, recipes[0].steps)
     walker = _Walker(model, on_step, total=2 * recipes[0].steps)
 
-    z0 = model.encode(stegos)
+    z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
     zT = solver.receive(z0, up, walker.eps(text_disguise), walker.tick)  # equation 8
     zT = _unmix(model, scheme, zT, up[-1], identity_prompts, recipes)
     z0 = solver.receive(zT, down, walker.eps(text_id), walker.tick)  # equation 9
     return model.decode(z0)
+
+
+def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
+    """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w)."""
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(model.device).double()
+    return model.encode_levels((levels - MIDDLE) / contrast + MIDDLE)
+
+
+def draw(model: DiffusionModel, z0: Tensor, contrast: float, iterations: int = DRAW_ITERATIONS) -> NDArray[np.uint8]:
+    """Equation 6 with the loop closed: the 8-bit picture that `read` finds as near z0 as can be.
+
+    A contrast below 1 leaves room beyond white and black. Clipping to 0..255 moves the latent; the missing part is
+    drawn again into what room is left, and the picture of the
+    smallest residual is kept (alternating projections between {x: E(x) = z0} and the cube of colours). The picture has
+    more numbers than the latent, so there is room unless a region is far beyond white or black.
+
+    Args:
+        z0: float64 (B, C, h, w).
+        contrast: 0..1, of the picture around middle grey.
+
+    Returns:
+        uint8 (B, H, W, 3).
+    """
+    low, high = MIDDLE - MIDDLE / contrast, MIDDLE + MIDDLE / contrast  # what 0 and 255 mean to `read`
+    plain = model.decode_levels(z0)
+    levels = plain.clamp(low, high)
+    best, best_error = levels, torch.full((len(z0),), torch.inf, device=z0.device)
+    for _ in range(iterations):
+        residual = z0 - model.encode_levels(levels)
+        error = residual.square().mean((1, 2, 3)).float()
+        better = error < best_error
+        best, best_error = torch.where(better[:, None, None, None], levels, best), error.minimum(best_error)
+        levels = (levels + model.decode_levels(z0 + residual) - plain).clamp(low, high)
+    pixels: NDArray[np.uint8] = ((best - MIDDLE) * contrast + MIDDLE).round().byte().cpu().numpy()
+    return pixels
 
 
 def check_recipes(model: DiffusionModel, recipes: Sequence[Recipe]) -> None:
