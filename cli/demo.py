@@ -28,9 +28,9 @@ from shared.imaging import decode_upload, fit_square
 from shared.settings import StackSettings
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
-IDENTITY_PROMPT = "the red kite over Ullapool, 1987"
-WRONG_PROMPT = "the red kite over Ullapool, 1988"
-DISGUISE_PROMPT = "a photo of an old man with a beard"
+IDENTITY_PROMPT = "a smiling woman, red kite over Ullapool 1987"
+WRONG_PROMPT = "a smiling woman, red kite over Ullapool 1988"
+DISGUISE_PROMPT = "a glacier under a blue sky"
 WAIT = 300  # seconds for one request
 
 Pixels = NDArray[np.uint8]

@@ -8,7 +8,9 @@ import typer
 
 from shared.errors import InvalidOption
 
-Material = Annotated[Path, typer.Option("--material", envvar="DDSR_MATERIAL", help="Folder with the data tars, or its parent.")]
+Material = Annotated[
+    Path, typer.Option("--material", envvar="DDSR_MATERIAL", help="Folder with the data tars, or its parent.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The size of the tests: seconds on a CPU.")]
