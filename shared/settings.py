@@ -21,9 +21,7 @@ def state_folder() -> Path:
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="DDSR_", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="DDSR_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class QueueSettings(_Settings):
@@ -42,9 +40,7 @@ class QueueSettings(_Settings):
     retries: int = Field(default=3, ge=0, le=10, description="new attempts after a worker was lost")
     result_ttl: int = Field(default=600, ge=1, description="life of a result that nobody reads")
     first_read_ttl: int = Field(default=60, ge=1, description="life of a result after its first reading")
-    tombstone_ttl: int = Field(
-        default=86_400, ge=60, description="how long a finished job answers 410, not 404"
-    )
+    tombstone_ttl: int = Field(default=86_400, ge=60, description="how long a finished job answers 410, not 404")
     idempotency_ttl: int = Field(default=86_400, ge=60, description="life of an idempotency key")
     service_keys: Path = Field(
         default_factory=lambda: state_folder() / "keys" / "service",
@@ -80,13 +76,9 @@ class WorkerSettings(_Settings):
     heartbeat_interval: float = Field(default=2.0, gt=0)
     heartbeat_ttl: int = Field(default=6, ge=1, description="silence after which a running job is taken over")
     maintenance_interval: int = Field(default=2, ge=1)
-    stuck_after: int = Field(
-        default=15, ge=1, description="a job taken but never begun is queued again after this"
-    )
+    stuck_after: int = Field(default=15, ge=1, description="a job taken but never begun is queued again after this")
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = Field(
-        default=9464, ge=0, le=65535, description="Prometheus port of the worker; 0: none"
-    )
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="Prometheus port of the worker; 0: none")
     webhook_secret_file: Path = Field(
         default_factory=lambda: state_folder() / "keys" / "webhook.secret",
         description="secret that signs webhooks (`whsec_...`, 0600), made at first start",
@@ -104,6 +96,4 @@ class StackSettings(_Settings):
     receiver_port: int = Field(default=8002, ge=0, le=65535)
     metrics_port: int = Field(default=9464, ge=0, le=65535)
     workers: int = Field(default=1, ge=0, le=64)
-    ready_timeout: float = Field(
-        default=600.0, gt=0, description="seconds that one part may take to get ready"
-    )
+    ready_timeout: float = Field(default=600.0, gt=0, description="seconds that one part may take to get ready")
