@@ -98,8 +98,9 @@ class Problem(BaseModel):
 
 @functools.cache
 def problem_classes() -> Mapping[str, type[DdsrError]]:
-    """Code -> class, for every error of the project."""
-    return {cls.code: cls for cls in _tree(DdsrError)}
+    """Code -> class, for every error that a service can answer with (other programs have errors of their own)."""
+    ours = ("shared.", "services.")
+    return {cls.code: cls for cls in _tree(DdsrError) if cls.__module__.startswith(ours)}
 
 
 def _tree(root: type[DdsrError]) -> Iterable[type[DdsrError]]:

@@ -123,7 +123,7 @@ class DiffusionModel:
         """
         if pixels.shape[1:] != (self.image_size, self.image_size, 3):
             raise WrongPictureSize(f"the model works on {self.image_size}x{self.image_size} pictures")
-        return self.encode_levels(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device))
+        return self.encode_levels(torch.tensor(pixels, device=self.device))
 
     @torch.no_grad()
     def encode_levels(self, levels: Tensor) -> Tensor:

@@ -175,7 +175,7 @@ def recover(
 
 def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
     """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w)."""
-    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(model.device).double()
+    levels = torch.tensor(pixels, device=model.device, dtype=torch.float64)
     return model.encode_levels((levels - MIDDLE) / contrast + MIDDLE)
 
 
