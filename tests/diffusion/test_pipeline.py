@@ -109,7 +109,7 @@ def test_control_characters_in_a_recipe_are_refused(tiny: DiffusionModel) -> Non
 def test_the_embedded_model_gives_the_face_back_and_a_stranger_to_others(
     embedded: DiffusionModel, portrait: NDArray[np.uint8]
 ) -> None:
-    """The main job on the shipped weights. The floor is 1.5 dB below what the ceiling of the autoencoder allows."""
+    """The main job on the shipped weights. The floor is 3 dB below the ceiling of the autoencoder."""
     hidden = hide(embedded, portrait[None], [PROMPT], [DISGUISE])[0]
     ceiling = psnr(embedded.decode(embedded.encode(portrait[None]))[0], portrait)
     right = recover(embedded, hidden.stego[None], [PROMPT], [hidden.recipe])[0]
