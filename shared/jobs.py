@@ -247,12 +247,15 @@ class JobStore:
     def health(self) -> QueueHealth:
         """Whether Redis answers, how many jobs wait, which workers live. Never raises."""
         try:
-            workers = self._workers()
-            trusted = tuple(worker for worker in workers if self._trusts(worker))
-            return QueueHealth(True, int(self._redis.llen(self._queue.key)), tuple(workers), trusted)
-        except (redis.RedisError, KeyFileError) as error:
+            workers, queued = tuple(self._workers()), int(self._redis.llen(self._queue.key))
+        except redis.RedisError as error:
             _LOG.warning("health: %s", type(error).__name__)
             return QueueHealth(redis=False)
+        try:
+            return QueueHealth(True, queued, workers, tuple(worker for worker in workers if self._trusts(worker)))
+        except KeyFileError as error:  # our own file is at fault, not Redis: no worker can be trusted
+            _LOG.warning("health: %s", error.detail)
+            return QueueHealth(True, queued, workers)
 
     def _enqueue(
         self,

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -51,6 +51,13 @@ class QueueSettings(_Settings):
         description="public keys to which services may seal, one a line; without it, the keys that workers "
         "announce in Redis are trusted, so that whoever may write to Redis is trusted too",
     )
+
+    @model_validator(mode="after")
+    def _a_job_outlives_its_idempotency_key(self) -> "QueueSettings":
+        """Else the key would answer 409 for a job that nobody can look up any more."""
+        if self.idempotency_ttl > self.tombstone_ttl:
+            raise ValueError("DDSR_IDEMPOTENCY_TTL must not be longer than DDSR_TOMBSTONE_TTL")
+        return self
 
     @property
     def envelope_ttl(self) -> int:

@@ -4,6 +4,7 @@ Its text tower conditions the diffusion model, its picture tower measures prompt
 tokenizer is byte-level BPE as CLIP's, learned on the captions, so that every text has a token sequence.
 """
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,6 @@ def learn_tokenizer(captions: list[str], config: ClipConfig, folder: Path) -> CL
 
 
 def _merges(tokenizer: Tokenizer) -> list[list[str]]:
-    import json
-
     return [m if isinstance(m, list) else m.split(" ") for m in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 

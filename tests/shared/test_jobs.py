@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from shared import jobs_records as records
 from shared.envelope import Keyring
@@ -212,6 +212,18 @@ def test_the_queue_has_an_end(server: RedisServer) -> None:
         store.submit("hide", hide_request(), owner=OWNER)
     assert full.value.retry_after > 0
     assert store.health().queued == 2
+
+
+def test_a_missing_key_file_is_not_blamed_on_redis(server: RedisServer, tmp_path: Path) -> None:
+    announce(server)
+    health = make_store(server, worker_keys_file=tmp_path / "none").health()
+    assert (health.redis, len(health.workers), health.trusted) == (True, 1, ())
+    assert not health.ready
+
+
+def test_an_idempotency_key_may_not_outlive_its_job(server: RedisServer) -> None:
+    with pytest.raises(ValidationError, match="DDSR_IDEMPOTENCY_TTL"):
+        queue_settings(server, idempotency_ttl=200, tombstone_ttl=100)
 
 
 def test_no_worker_no_job(server: RedisServer, tmp_path: Path) -> None:
