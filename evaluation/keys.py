@@ -22,13 +22,12 @@ from evaluation import prompts, reversibility
 from evaluation.bench import Bench, Trial, hide_faces, nonce, recover_faces
 from evaluation.data import stack
 from evaluation.identity import identify
-from evaluation.latents import Noise, noise_of_faces, noise_of_stegos
 from evaluation.metrics import mean, psnr, share
 from evaluation.reversibility import ReversibilityOptions, identity_figures
 from evaluation.runs import Row, Run, batches
 from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.pipeline import HideOptions, Noise, face_noise, stego_noise
 from shared.diffusion.schemes import SCHEMES
 
 COMPARED = ("paper", "keyed")
@@ -98,9 +97,9 @@ def _linkage(bench: Bench, store: Run, options: HideOptions) -> Row:
         samples = [bench.faces[i] for i in indices]
         keys = [sample.name for sample in samples]
         texts = [bench.prompts[i] for i in indices]
-        faces.append(noise_of_faces(bench.model, stack(samples), texts, options))
+        faces.append(face_noise(bench.model, stack(samples), texts, options))
         disguises = [store.rows[key]["disguise"] for key in keys]
-        stegos.append(noise_of_stegos(bench.model, store.load("stego", keys), disguises, options))
+        stegos.append(stego_noise(bench.model, store.load("stego", keys), disguises, options))
     candidates, seen = np.concatenate(faces), np.concatenate(stegos)
     return linkage(candidates, seen, bench.seed)
 
@@ -160,7 +159,7 @@ def _known_pair(bench: Bench, options: HideOptions) -> Row:
     pictures = stack(bench.faces[:count])
     noises = np.concatenate(
         [
-            noise_of_faces(bench.model, pictures[part], [bench.prompts[i] for i in part], options)
+            face_noise(bench.model, pictures[part], [bench.prompts[i] for i in part], options)
             for part in batches(range(count), bench.batch)
         ]
     )

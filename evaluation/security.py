@@ -71,8 +71,9 @@ def _covers(bench: Bench, store: Run, options: HideOptions) -> Picture:
         bench.progress("covers", len(keys) - len(todo), len(keys))
         names = [keys[i] for i in indices]
         disguises = [store.rows[name]["disguise"] for name in names]
-        pictures = plain_samples(bench.model, disguises, options, names, bench.seed)
-        store.save("cover", names, pictures)
+        drawn, decoded = plain_samples(bench.model, disguises, options, names, bench.seed)
+        store.save("decoded", names, decoded)
+        store.save("cover", names, drawn)
     return store.load("cover", keys)
 
 

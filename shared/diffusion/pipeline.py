@@ -39,6 +39,7 @@ MIDDLE = 127.5  # grey level
 DRAW_ITERATIONS = 12
 
 Progress = Callable[[int, int], None]
+Noise = NDArray[np.float64]  # (B, C, h, w), of unit variance in the ideal case
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,49 @@ def recover(
     zT = _unmix(model, scheme, zT, up[-1], identity_prompts, recipes)
     z0 = solver.receive(zT, down, walker.eps(text_id), walker.tick)  # equation 9
     return model.decode(z0)
+
+
+def face_noise(
+    model: DiffusionModel, faces: NDArray[np.uint8], identity_prompts: Sequence[str], options: HideOptions | None = None
+) -> Noise:
+    """Equations 3 and 4 alone: z_T / sigma_T of faces before any mixing, float64 (B, C, h, w). For measuring."""
+    options = options or HideOptions()
+    down, _ = _levels(model, SCHEMES[options.scheme], options.resolved_steps)
+    walker = _Walker(model, None, total=options.resolved_steps)
+    eps = walker.eps(_embed(model, identity_prompts))
+    zT = solver_named(options.resolved_solver).send(model.encode(faces), down, eps, walker.tick)
+    return _unit(zT, down[0])
+
+
+def stego_noise(
+    model: DiffusionModel, stegos: NDArray[np.uint8], disguise_prompts: Sequence[str],
+    options: HideOptions | None = None,
+) -> Noise:  # fmt: skip
+    """Equations 7 and 8 alone: the z_T / sigma_T that anybody reads out of stegos, float64 (B, C, h, w)."""
+    options = options or HideOptions()
+    scheme = SCHEMES[options.scheme]
+    _, up = _levels(model, scheme, options.resolved_steps)
+    walker = _Walker(model, None, total=options.resolved_steps)
+    z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
+    eps = walker.eps(_embed(model, disguise_prompts))
+    zT = solver_named(options.resolved_solver).receive(z0, up, eps, walker.tick)
+    return _unit(zT, up[-1])
+
+
+def stego_latents(
+    model: DiffusionModel, noise: Noise, disguise_prompts: Sequence[str], options: HideOptions | None = None
+) -> Tensor:
+    """Equation 5 alone: the latents, float64 (B, C, h, w), to which given noise z_T / sigma_T leads under prompts."""
+    options = options or HideOptions()
+    _, up = _levels(model, SCHEMES[options.scheme], options.resolved_steps)
+    walker = _Walker(model, None, total=options.resolved_steps)
+    zT = torch.from_numpy(noise).to(model.device) * up[-1]
+    return solver_named(options.resolved_solver).send(zT, up, walker.eps(_embed(model, disguise_prompts)), walker.tick)
+
+
+def _unit(zT: Tensor, sigma: float) -> Noise:
+    noise: Noise = (zT / sigma).cpu().numpy()
+    return noise
 
 
 def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:

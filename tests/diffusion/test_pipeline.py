@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from shared.diffusion import pipeline
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import HideOptions, hide, recover
 from shared.diffusion.schemes import SCHEMES
+from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InputError, InvalidOption, InvalidPrompt, RecipeMismatch
 from shared.recipe import Recipe
 
@@ -123,3 +125,18 @@ def test_levels_end_where_the_schedule_does(tiny: DiffusionModel) -> None:
     down, up = pipeline._levels(tiny, SCHEMES["paper"], 60)
     assert down == up[::-1]
     assert up[-1] == tiny.schedule.sigmas[-1]
+
+
+@pytest.mark.parametrize(("scheme", "solver"), [("matched", "heun"), ("paper", "ddim")])
+def test_the_single_walks_are_those_of_hide_and_recover(tiny: DiffusionModel, scheme: str, solver: str) -> None:
+    options = HideOptions(scheme, solver, steps=4)
+    hidden = hide(tiny, faces(), [PROMPT], [DISGUISE], options)[0]
+    noise = pipeline.face_noise(tiny, faces(), [PROMPT], options)
+    latents = pipeline.stego_latents(tiny, noise, [DISGUISE], options)
+    again = tiny.decode(latents) if scheme == "paper" else pipeline.draw(tiny, latents, tiny.extras.contrast)
+    assert np.array_equal(again[0], hidden.stego)
+    found = pipeline.stego_noise(tiny, hidden.stego[None], [DISGUISE], options)
+    down, up = pipeline._levels(tiny, SCHEMES[scheme], 4)
+    eps = pipeline._Walker(tiny, None, 4).eps(tiny.embed([PROMPT]))
+    walked = solver_named(solver).receive(torch.from_numpy(found) * up[-1], down, eps, lambda: None)
+    assert np.array_equal(tiny.decode(walked), recover(tiny, hidden.stego[None], [PROMPT], [hidden.recipe]))
