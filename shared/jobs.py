@@ -52,6 +52,7 @@ from shared.jobs_models import (
     Request,
     State,
     WorkerInfo,
+    announced,
     view_from_record,
 )
 from shared.settings import QueueSettings
@@ -248,14 +249,17 @@ class JobStore:
         """Whether Redis answers, how many jobs wait, which workers live. Never raises."""
         try:
             workers, queued = tuple(self._workers()), int(self._redis.llen(self._queue.key))
+            memory = self._redis.info("memory")
+            rest = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]))
         except redis.RedisError as error:
             _LOG.warning("health: %s", type(error).__name__)
             return QueueHealth(redis=False)
         try:
-            return QueueHealth(True, queued, workers, tuple(worker for worker in workers if self._trusts(worker)))
+            trusted = tuple(worker for worker in workers if self._trusts(worker))
         except KeyFileError as error:  # our own file is at fault, not Redis: no worker can be trusted
             _LOG.warning("health: %s", error.detail)
-            return QueueHealth(True, queued, workers)
+            trusted = ()
+        return QueueHealth(True, queued, workers, trusted, *rest)
 
     def _enqueue(
         self,
@@ -351,7 +355,13 @@ class JobStore:
         for name, text in zip(names, found, strict=True):
             if text is None:
                 self._redis.srem(records.WORKERS, name)
-        return [worker for text in found if text is not None and (worker := _announced(text)) is not None]
+        return [worker for text in found if text is not None and (worker := announced(text)) is not None]
+
+    def _oldest(self) -> float:
+        """Seconds since the submission of the job at the head of the queue."""
+        head = self._redis.lindex(self._queue.key, 0)
+        created = None if head is None else self._redis.hget(records.record_key(head.decode()), "created")
+        return 0.0 if created is None else max(0.0, time.time() - float(created))
 
     def _recipients(self) -> list[PublicKey]:
         workers = [worker for worker in self._workers() if self._trusts(worker)]
@@ -380,16 +390,6 @@ class JobStore:
         ]
         ttl = self._settings.tombstone_ttl
         self._finish(keys=keys, args=["", state, time.time(), job_id, ttl, 1, code, "", b""])
-
-
-def _announced(text: bytes) -> WorkerInfo | None:
-    """An announcement; None when it is not one of this version."""
-    try:
-        worker = WorkerInfo(**json.loads(text))
-        PublicKey.from_text(worker.public_key)
-        return worker
-    except (TypeError, ValueError, AttributeError, EnvelopeError):
-        return None
 
 
 def _pinned(path: Path) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
+from shared.envelope import PublicKey
 from shared.errors import DdsrError, EnvelopeError, JobCancelled, JobGone, JobNotReady, error_from_code
 from shared.imaging import MEDIA_TYPES as MEDIA_TYPES
 from shared.imaging import PictureFormat as PictureFormat
@@ -193,14 +194,31 @@ class WorkerInfo:
     started: float = field(default_factory=time.time)
 
 
+def announced(text: bytes) -> WorkerInfo | None:
+    """An announcement; None when it is not one of this version."""
+    try:
+        worker = WorkerInfo(**json.loads(text))
+        PublicKey.from_text(worker.public_key)
+        return worker
+    except (TypeError, ValueError, AttributeError, EnvelopeError):
+        return None
+
+
 @dataclass(frozen=True)
 class QueueHealth:
-    """`trusted` are the live workers to whose keys this service may seal."""
+    """`trusted` are the live workers to whose keys this service may seal.
+
+    `oldest` is the age in seconds of the job at the head of the queue, 0 where none waits. `memory` and
+    `memory_limit` are bytes, as Redis says; a limit of 0 is none.
+    """
 
     redis: bool
     queued: int = 0
     workers: tuple[WorkerInfo, ...] = ()
     trusted: tuple[WorkerInfo, ...] = ()
+    oldest: float = 0.0
+    memory: int = 0
+    memory_limit: int = 0
 
     @property
     def ready(self) -> bool:

@@ -78,12 +78,14 @@ def _serve(
     info = WorkerInfo(name, keys.current.public.to_text(), engine.fingerprint, engine.image_size)
     ttl = max(2, round(_MISSED * settings.heartbeat_interval))
     desk.announce(info, ttl)
+    metrics.heartbeat.set_to_current_time()
     stop = threading.Event()
 
     def pulse() -> None:
         desk.announce(info, ttl)
         worker.beat()
         metrics.queued.set(worker.queued())
+        metrics.heartbeat.set_to_current_time()
 
     def send() -> None:
         while not stop.is_set() and outbox.send_one():

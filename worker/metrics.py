@@ -4,7 +4,7 @@ ids.
 
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -14,6 +14,7 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         make: dict[str, Any] = {"registry": self.registry}
         self.jobs = Counter("ddsr_worker_jobs_total", "Jobs ended, by outcome", ("kind", "outcome"), **make)
         self.wait = Histogram(
@@ -27,6 +28,9 @@ class WorkerMetrics:
         )
         self.queued = Gauge("ddsr_queue_depth", "Jobs waiting in the queue", **make)
         self.running = Gauge("ddsr_worker_running_jobs", "Jobs that this worker holds", **make)
+        self.heartbeat = Gauge(
+            "ddsr_worker_heartbeat_timestamp_seconds", "When Redis last took this worker's heartbeat", **make
+        )
         self.retries = Counter("ddsr_job_retries_total", "Claims after the loss of a worker", ("kind",), **make)
         self.webhooks = Counter("ddsr_webhooks_total", "Attempts to send a webhook", ("outcome",), **make)
         self.model = Info("ddsr_model", "The loaded model", **make)

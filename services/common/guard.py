@@ -47,14 +47,14 @@ class GuardedRoute(APIRoute):
 
 
 class KeyedRoute(APIRoute):
-    """A route that asks for a key where keys are set, unless the metrics are open."""
+    """A route that asks for a key where keys are set, a scraper's or a caller's, unless the metrics are open."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             context = context_of(request)
-            if not context.settings.metrics_open:
+            if not (context.settings.metrics_open or context.keys.scraper(_presented(request))):
                 identify(request, context)
             return await handle(request)
 

@@ -2,13 +2,26 @@
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.jobs import QueueHealth
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+_GAUGES: tuple[tuple[str, str, Callable[[QueueHealth], float]], ...] = (
+    ("ddsr_redis_up", "1 where Redis answers", lambda state: state.redis),
+    ("ddsr_redis_memory_bytes", "Memory that Redis uses", lambda state: state.memory),
+    ("ddsr_redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", lambda state: state.memory_limit),
+    ("ddsr_queue_length", "Jobs that wait for a worker", lambda state: state.queued),
+    ("ddsr_queue_oldest_seconds", "Age of the job at the head of the queue", lambda state: state.oldest),
+    ("ddsr_workers", "Live workers whose keys are trusted", lambda state: len(state.trusted)),
+    (
+        "ddsr_workers_untrusted",
+        "Live workers whose keys are not trusted",
+        lambda state: len(state.workers) - len(state.trusted),
+    ),
+)
 
 
 class ServiceMetrics:
@@ -16,6 +29,7 @@ class ServiceMetrics:
 
     def __init__(self, service: str, version: str) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         labels = ("method", "route", "status")
         self.requests = Counter("ddsr_http_requests_total", "HTTP requests answered", labels, registry=self.registry)
         self.seconds = Histogram(
@@ -62,11 +76,10 @@ class _QueueCollector(Collector):
 
 
 def _families(state: QueueHealth | None) -> list[GaugeMetricFamily]:
-    up = GaugeMetricFamily("ddsr_redis_up", "1 where Redis answers")
-    queued = GaugeMetricFamily("ddsr_queue_length", "Jobs that wait for a worker")
-    workers = GaugeMetricFamily("ddsr_workers", "Live workers whose keys are trusted")
-    if state is not None:
-        up.add_metric([], float(state.redis))
-        queued.add_metric([], float(state.queued))
-        workers.add_metric([], float(len(state.trusted)))
-    return [up, queued, workers]
+    families = []
+    for name, text, read in _GAUGES:
+        family = GaugeMetricFamily(name, text)
+        if state is not None:
+            family.add_metric([], read(state))
+        families.append(family)
+    return families

@@ -24,7 +24,7 @@ class ServiceSettings(BaseSettings):
     trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded-For is believed")
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="lines `name:sha256:hex`; in the environment parted by spaces or commas"
+        default=(), description="lines `name:sha256:hex[:metrics]`; in the environment parted by spaces or commas"
     )
     api_keys_file: Path | None = Field(default=None, description="a file of such lines, with # for remarks")
     metrics_open: bool = Field(default=False, description="/metrics needs no key even where keys are set")

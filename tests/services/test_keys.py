@@ -99,6 +99,17 @@ def test_metrics_need_a_key_unless_they_are_open(sender: Clients) -> None:
     assert sender(api_keys=(line,)).get("/livez").status_code == 200
 
 
+def test_a_scrapers_key_opens_metrics_and_nothing_else(sender: Clients) -> None:
+    (key, line), (_, callers) = new_key("prometheus", metrics=True), new_key("alice")
+    client = sender(api_keys=(line, callers))
+    scraper = {"Authorization": f"Bearer {key}"}
+    assert client.get("/metrics", headers=scraper).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": f"Bearer {key}x"}).status_code == 401
+    assert client.get("/jobs/" + "0" * 32, headers=scraper).status_code == 401
+    assert client.post("/hide", **hide_form(), headers=scraper).status_code == 401
+    assert sender(api_keys=(line,)).get("/jobs/" + "0" * 32).status_code == 401, "a scraper's key alone asks for keys"
+
+
 def test_without_keys_a_rebound_name_is_refused(sender: Clients) -> None:
     client = sender()
     assert client.get("/jobs/" + "0" * 32, headers={"Host": "evil.example"}).status_code == 401

@@ -101,6 +101,9 @@ def test_a_full_queue(queue: QueueSettings, worker: None) -> None:
     with local_client(create_app(SenderSettings(), full)) as client:
         first = client.post("/hide", **hide_form(), headers=ASYNC)
         assert first.status_code == 202
+        text = client.get("/metrics").text
+        assert "ddsr_queue_length 1.0" in text
+        assert float(text.partition("\nddsr_queue_oldest_seconds ")[2].split()[0]) > 0
         answer = client.post("/hide", **hide_form(), headers=ASYNC)
         check(answer, 503, "queue-full")
         assert answer.headers["Retry-After"] == "10"

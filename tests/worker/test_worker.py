@@ -34,6 +34,7 @@ def test_hide_and_recover(server: RedisServer) -> None:
         until(lambda: store.health().ready)
         assert store.health().image_size == 32
         view = store.submit("hide", hide_request(), owner=OWNER)
+        created = view.created
         view = store.wait(view.id, owner=OWNER, timeout=120)
         assert view.state == "done"
         assert (view.step, view.steps, view.attempts) == (5, 5, 1)
@@ -51,6 +52,8 @@ def test_hide_and_recover(server: RedisServer) -> None:
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert 'ddsr_worker_jobs_total{kind="recover",outcome="done"} 2.0' in metrics
         assert "ddsr_queue_depth 0.0" in metrics
+        beat = float(metrics.partition("\nddsr_worker_heartbeat_timestamp_seconds ")[2].split()[0])
+        assert created <= beat
         assert view.id not in metrics
         until(lambda: store.view(view.id, owner=OWNER).state == "expired")
         with pytest.raises(JobGone):
