@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test eval
+.PHONY: setup demo up lint test faults eval
 setup: .venv/.ready
 .venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -18,5 +18,7 @@ lint: setup
 	$(V)/ruff check . && $(V)/ruff format --check . && $(V)/mypy && $(V)/lint-imports
 test: setup lint
 	$(V)/python -m pytest
+faults: setup
+	$(V)/python -m pytest tests/faults -m faults
 eval: setup
 	$(V)/ddsr eval all --limit 12 --out runs/report
