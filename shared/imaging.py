@@ -7,13 +7,13 @@ from the header before a single pixel is decoded.
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from shared.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture, WrongPictureSize
 
@@ -26,7 +26,19 @@ MEDIA_TYPES: dict[PictureFormat, str] = {"png": "image/png", "jpeg": "image/jpeg
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 20 * 2**20
 MIN_SIDE = 16  # pixels; less than that is no photograph of a face
+WEBP_COST = 3  # its decoder holds the picture three times over, beside the one that Pillow makes
+STRIP = 2**20  # pixels that are converted at a time
 RECIPE_KEY = "ddsr-recipe"
+ORIENTATION = 0x0112  # of EXIF
+_TURNS: Mapping[int, Callable[[Pixels], Pixels]] = {
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.transpose(1, 0, 2),
+    6: lambda rgb: rgb[::-1].transpose(1, 0, 2),
+    7: lambda rgb: rgb[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda rgb: rgb[:, ::-1].transpose(1, 0, 2),
+}
 
 
 def decode_upload(
@@ -38,22 +50,29 @@ def decode_upload(
         uint8 (H, W, 3), RGB, upright, transparency on white.
 
     Raises:
-        PictureTooLarge: more than `max_bytes` bytes or `max_pixels` pixels (checked before decoding).
+        PictureTooLarge: more than `max_bytes` bytes or `max_pixels` pixels (checked before decoding; of WebP, a third).
         UnsupportedPicture: not one of `formats`.
         BrokenPicture: of such a format, but damaged, truncated or tiny.
     """
     if len(data) > max_bytes:
         raise PictureTooLarge(f"the file has more than {max_bytes} bytes")
+    rgb, turn = _decoded(data, max_pixels, formats)
+    return np.ascontiguousarray(_TURNS[turn](rgb)) if turn in _TURNS else rgb
+
+
+def _decoded(data: bytes, max_pixels: int, formats: Sequence[str]) -> tuple[Pixels, int]:
+    """The pixels as they are stored, and the EXIF orientation."""
     with _opened(data, formats) as picture:
         width, height = picture.size
-        if width * height > max_pixels:
-            raise PictureTooLarge(f"the picture has more than {max_pixels} pixels")
+        most = max_pixels // WEBP_COST if picture.format == "WEBP" else max_pixels
+        if width * height > most:
+            raise PictureTooLarge(f"the picture has more than {most} pixels")
         if min(width, height) < MIN_SIDE:
             raise BrokenPicture(f"the picture is smaller than {MIN_SIDE} pixels")
         with _decoding():
             picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(_on_white(upright))
+            turn = picture.getexif().get(ORIENTATION)
+            return _on_white_strips(picture), turn if isinstance(turn, int) else 1
 
 
 @contextmanager
@@ -78,6 +97,19 @@ def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
         raise PictureTooLarge("the picture has too many pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError):
         raise BrokenPicture("the picture is damaged") from None
+
+
+def _on_white_strips(picture: Image.Image) -> Pixels:
+    """uint8 (H, W, 3), converted strip by strip: every copy of 50 million pixels would be 200 MB, and a file of 6 kB
+    can hold as many.
+    """
+    width, height = picture.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        rgb[top:bottom] = np.asarray(_on_white(picture.crop((0, top, width, bottom))))
+    return rgb
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
