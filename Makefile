@@ -4,11 +4,11 @@ V := .venv/bin
 
 .PHONY: setup demo up lint test faults eval
 setup: .venv/.ready
-.venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
+.venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
 	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/all.txt
 	$(V)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements/no-deps.txt
-	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e . -e client
 	touch $@
 demo: setup
 	$(V)/ddsr demo

@@ -1,0 +1,312 @@
+"""The blocking client."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from ddsr_client.base import ClientBase, HandleBase, reply_of
+from ddsr_client.core import Started
+from ddsr_client.models import KINDS, Crop, Job, Kind, PictureFormat
+from ddsr_client.pictures import Picture, PictureSource
+from ddsr_client.retry import Retry
+from ddsr_client.secret import Secret
+from ddsr_client.wire import (
+    Command,
+    Emit,
+    Flow,
+    NoReply,
+    Notify,
+    Open,
+    Progress,
+    Read,
+    Reply,
+    Request,
+    Send,
+    Sleep,
+)
+
+T = TypeVar("T")
+
+
+class Client(ClientBase):
+    """Hides and recovers faces through a sender and a receiver. Thread-safe; use it as a context manager or close it.
+
+    Args:
+        sender_url, receiver_url: addresses; else `DDSR_SENDER_URL` and `DDSR_RECEIVER_URL`, else this machine.
+        api_key: key for both services; else `DDSR_API_KEY_FILE`, else `DDSR_API_KEY`, else none.
+        receiver_api_key: a key of its own for the receiver.
+        timeout: seconds of a whole call unless the call says otherwise; None: no end.
+        retry: how often to try again.
+        insecure_http: allow http to another machine; the identity prompt then travels in the clear.
+        http: an httpx client of your own (proxies, certificates); it is not closed.
+
+    Raises:
+        ConfigurationError: an address or a key file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        sender_url: str | None = None,
+        receiver_url: str | None = None,
+        *,
+        api_key: str | Secret | None = None,
+        receiver_api_key: str | Secret | None = None,
+        timeout: float | None = 300.0,
+        retry: Retry | None = None,
+        insecure_http: bool = False,
+        http: httpx.Client | None = None,
+    ) -> None:
+        super().__init__(sender_url, receiver_url, api_key, receiver_api_key, timeout, retry, insecure_http)
+        self._http = http or httpx.Client()
+        self._owned = http is None
+
+    def hide(
+        self,
+        image: PictureSource,
+        identity_prompt: str | Secret,
+        disguise_prompt: str,
+        *,
+        steps: int | None = None,
+        format: PictureFormat = "png",
+        crop: Crop = "centre",
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Picture:
+        """Hide a face; waits for the stego. Where the caller gives up (time-out, Ctrl-C) the job is cancelled.
+
+        Args:
+            image: the face: bytes, a path, a Pillow image or a Picture.
+            identity_prompt: the secret; in the request's body and nowhere else.
+            disguise_prompt: public: what the stego shall show.
+            progress: called with a `Job` for every change: place in the queue, step k of n, the end.
+            timeout: seconds for everything, tries and queue included; default: the client's.
+            idempotency_key: of your own, to come back to the job from another process.
+
+        Raises:
+            ClientError: see `ddsr_client.errors`. OSError: the file cannot be read.
+        """
+        identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
+        request = self._core.hide_request(
+            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=None,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
+        return self._run(self._core.complete("hide", request, self._seconds(timeout), progress))
+
+    def recover(
+        self,
+        stego: PictureSource,
+        identity_prompt: str | Secret,
+        *,
+        recipe: str | None = None,
+        format: PictureFormat = "png",
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Picture:
+        """Recover a face; waits for it. A wrong identity prompt gives a stranger's picture and no error.
+
+        Args:
+            recipe: the sender's; needed where the channel took it out of the picture.
+
+        The rest is as of `hide`.
+        """
+        identity_prompt = Secret(identity_prompt)
+        request = self._core.recover_request(
+            stego, identity_prompt, recipe=recipe, format=format, webhook=None, idempotency_key=idempotency_key
+        )
+        return self._run(self._core.complete("recover", request, self._seconds(timeout), progress))
+
+    def submit_hide(
+        self,
+        image: PictureSource,
+        identity_prompt: str | Secret,
+        disguise_prompt: str,
+        *,
+        steps: int | None = None,
+        format: PictureFormat = "png",
+        crop: Crop = "centre",
+        webhook: str | None = None,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> "JobHandle":
+        """Queue a hiding and do not wait. `webhook`: an address that is told of its end. The rest is as of `hide`."""
+        identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
+        request = self._core.hide_request(
+            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=webhook,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
+        return JobHandle(self, self._run(self._core.submit("hide", request, self._seconds(timeout))))
+
+    def submit_recover(
+        self,
+        stego: PictureSource,
+        identity_prompt: str | Secret,
+        *,
+        recipe: str | None = None,
+        format: PictureFormat = "png",
+        webhook: str | None = None,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> "JobHandle":
+        """Queue a recovery and do not wait. The arguments are as of `recover` and `submit_hide`."""
+        identity_prompt = Secret(identity_prompt)
+        request = self._core.recover_request(
+            stego, identity_prompt, recipe=recipe, format=format, webhook=webhook, idempotency_key=idempotency_key
+        )
+        return JobHandle(self, self._run(self._core.submit("recover", request, self._seconds(timeout))))
+
+    def job(self, kind: Kind, job_id: str) -> "JobHandle":
+        """A job that was submitted earlier, perhaps by another process with the same key."""
+        return JobHandle(self, Started(kind, job_id))
+
+    def ready(self) -> bool:
+        """Whether both services would take a job now. Asks once."""
+        return all(self._run(self._core.ready(kind)) for kind in KINDS)
+
+    def close(self) -> None:
+        """Close the connections; those of an httpx client that was handed in stay open."""
+        if self._owned:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Flow[T]) -> T:
+        driver = _Driver(self._http)
+        try:
+            return driver.run(flow)
+        finally:
+            driver.close()
+
+    def _iterate(self, flow: Flow[Job]) -> Iterator[Job]:
+        driver = _Driver(self._http)
+        try:
+            yield from driver.iterate(flow)
+        finally:
+            driver.close()
+
+
+class JobHandle(HandleBase):
+    """A job of one service. What waits takes a `timeout` in seconds (default: the client's) and does not cancel."""
+
+    def __init__(self, client: Client, started: Started) -> None:
+        super().__init__(started)
+        self._client = client
+
+    def status(self) -> Job:
+        """The job now. Raises JobNotFound."""
+        return self._client._run(self._client._core.status(self.kind, self.id, self._client.timeout))
+
+    def wait(self, timeout: float | None = None, *, progress: Progress | None = None) -> Job:
+        """The job once it has ended, well or not. Raises WaitTimeout."""
+        flow = self._client._core.wait(self.kind, self.id, self._client._seconds(timeout), progress)
+        return self._client._run(flow)
+
+    def result(self, timeout: float | None = None, *, progress: Progress | None = None) -> Picture:
+        """The picture, once it is there. Raises the problem that the job ended with, or WaitTimeout."""
+        if self._picture is not None:
+            return self._picture
+        flow = self._client._core.result(self.kind, self.id, self._client._seconds(timeout), progress)
+        return self._client._run(flow)
+
+    def cancel(self) -> Job:
+        """End the job: a queued one never starts, a running one stops within a step, an ended one stays."""
+        return self._client._run(self._client._core.cancel(self.kind, self.id, self._client.timeout))
+
+    def events(self, timeout: float | None = None) -> Iterator[Job]:
+        """The job now and after every change, its end included; by server-sent events. Raises WaitTimeout."""
+        flow = self._client._core.events(self.kind, self.id, self._client._seconds(timeout))
+        return self._client._iterate(flow)
+
+
+class _Driver:
+    """Does what one flow commands. An exception in a command goes into the flow, which may clean up."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self._stream: httpx.Response | None = None
+        self._lines: Iterator[str] = iter(())
+
+    def run(self, flow: Flow[T]) -> T:
+        outcome: object = None
+        failure: BaseException | None = None
+        while True:
+            try:
+                command = flow.send(outcome) if failure is None else flow.throw(failure)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            failure = None
+            try:
+                outcome = self._perform(command)
+            except BaseException as error:
+                failure = error
+
+    def iterate(self, flow: Flow[Job]) -> Iterator[Job]:
+        outcome: object = None
+        while True:
+            try:
+                command = flow.send(outcome)
+            except StopIteration:
+                return
+            outcome = None
+            if isinstance(command, Emit):
+                yield command.job
+            else:
+                outcome = self._perform(command)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _perform(self, command: Command) -> object:
+        match command:
+            case Send(request):
+                return self._send(request)
+            case Open(request):
+                return self._open(request)
+            case Read():
+                return self._read()
+            case Sleep(seconds):
+                time.sleep(seconds)
+                return None
+            case Notify(progress, job):
+                return progress(job)
+        raise TypeError(f"no command of this driver: {type(command).__name__}")
+
+    def _send(self, request: Request) -> Reply | NoReply:
+        try:
+            response = self._http.send(self._http.build_request(**request.arguments()), follow_redirects=False)
+            return reply_of(response, response.content)
+        except httpx.RequestError as error:
+            return NoReply(type(error).__name__)
+
+    def _open(self, request: Request) -> Reply | NoReply:
+        self.close()
+        try:
+            built = self._http.build_request(**request.arguments())
+            response = self._http.send(built, stream=True, follow_redirects=False)
+            if response.status_code != 200:
+                with closing(response):
+                    return reply_of(response, response.read())
+        except httpx.RequestError as error:
+            return NoReply(type(error).__name__)
+        self._stream, self._lines = response, response.iter_lines()
+        return reply_of(response)
+
+    def _read(self) -> str | NoReply | None:
+        try:
+            return next(self._lines, None)
+        except httpx.RequestError as error:
+            return NoReply(type(error).__name__)
