@@ -1,11 +1,14 @@
 """Secrets of the compose stack, made at its first start and kept in volumes.
 
-`make_secrets.py` makes what is missing; `make_secrets.py show` prints the API key of the caller. Nothing is
-printed otherwise. Folders, each a volume of its own:
+`make_secrets.py` makes what is missing; `make_secrets.py show` prints the API key of the caller,
+`make_secrets.py grafana` the password of Grafana's `admin`. Nothing is printed otherwise. Folders, each a volume of
+its own:
 
-    redis/   password (0600, for services and worker), redis.conf (0640, for Redis by its group)
-    api/     api.keys: name and SHA-256 of the caller's key, for the services
-    caller/  api.key: the key itself (0600), for nobody but `show`
+    redis/       password (0600, for services and worker), redis.conf (0640, for Redis by its group)
+    api/         api.keys: name and SHA-256 of each key, for the services
+    caller/      api.key: the caller's key (0600), for nobody but `show`
+    prometheus/  api.key: a key that opens /metrics only (0640, for Prometheus by its group)
+    grafana/     password (0640, for Grafana by its group)
 """
 
 import os
@@ -19,6 +22,7 @@ from shared.envelope import read_secret, write_secret
 FOLDER = Path("/var/lib/ddsr")
 TEMPLATE = Path(__file__).with_name("redis.conf")
 CALLER = "compose"
+SCRAPER = "prometheus"
 
 
 def make(folder: Path, template: Path) -> None:
@@ -28,14 +32,23 @@ def make(folder: Path, template: Path) -> None:
         write_secret(password, secrets.token_hex(32) + "\n")
     text = template.read_text("utf-8") + f"requirepass {read_secret(password)}\n"
     _replace(folder / "redis" / "redis.conf", text, 0o640)
-    caller, stored = folder / "caller" / "api.key", folder / "api" / "api.keys"
-    if not (caller.exists() and stored.exists()):
-        key, line = new_key(CALLER)
-        caller.unlink(missing_ok=True)
-        write_secret(caller, key + "\n")
-        kept = stored.read_text("utf-8").splitlines() if stored.exists() else []
-        lines = [old for old in kept if not old.startswith(f"{CALLER}:")] + [line]
-        _replace(stored, "\n".join(lines) + "\n", 0o640)
+    stored = folder / "api" / "api.keys"
+    _api_key(folder / "caller" / "api.key", stored, CALLER)
+    _api_key(folder / "prometheus" / "api.key", stored, SCRAPER, metrics=True)
+    grafana = folder / "grafana" / "password"
+    if not grafana.exists():
+        _replace(grafana, secrets.token_urlsafe(24) + "\n", 0o640)
+
+
+def _api_key(path: Path, stored: Path, name: str, *, metrics: bool = False) -> None:
+    """A key in `path` and its line in `stored`, unless both are there."""
+    kept = stored.read_text("utf-8").splitlines() if stored.exists() else []
+    others = [line for line in kept if not line.startswith(f"{name}:")]
+    if path.exists() and len(others) < len(kept):
+        return
+    key, line = new_key(name, metrics=metrics)
+    _replace(path, key + "\n", 0o640 if metrics else 0o600)
+    _replace(stored, "\n".join([*others, line]) + "\n", 0o640)
 
 
 def _replace(path: Path, text: str, mode: int) -> None:
@@ -49,12 +62,13 @@ def _replace(path: Path, text: str, mode: int) -> None:
 
 
 def main(arguments: list[str], folder: Path = FOLDER, template: Path = TEMPLATE) -> int:
-    """0; 2 for any other argument than `show`."""
-    if arguments == ["show"]:
-        sys.stdout.write(read_secret(folder / "caller" / "api.key") + "\n")
+    """0; 2 for any other argument than `show` and `grafana`."""
+    shown = {("show",): folder / "caller" / "api.key", ("grafana",): folder / "grafana" / "password"}
+    if (path := shown.get(tuple(arguments))) is not None:
+        sys.stdout.write(path.read_text("utf-8"))
         return 0
     if arguments:
-        sys.stderr.write("usage: make_secrets.py [show]\n")
+        sys.stderr.write("usage: make_secrets.py [show | grafana]\n")
         return 2
     make(folder, template)
     return 0

@@ -250,7 +250,7 @@ class JobStore:
         try:
             workers, queued = tuple(self._workers()), int(self._redis.llen(self._queue.key))
             memory = self._redis.info("memory")
-            rest = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]))
+            numbers = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]), self._settings.queue_limit)
         except redis.RedisError as error:
             _LOG.warning("health: %s", type(error).__name__)
             return QueueHealth(redis=False)
@@ -259,7 +259,7 @@ class JobStore:
         except KeyFileError as error:  # our own file is at fault, not Redis: no worker can be trusted
             _LOG.warning("health: %s", error.detail)
             trusted = ()
-        return QueueHealth(True, queued, workers, trusted, *rest)
+        return QueueHealth(True, queued, workers, trusted, *numbers)
 
     def _enqueue(
         self,

@@ -208,8 +208,8 @@ def announced(text: bytes) -> WorkerInfo | None:
 class QueueHealth:
     """`trusted` are the live workers to whose keys this service may seal.
 
-    `oldest` is the age in seconds of the job at the head of the queue, 0 where none waits. `memory` and
-    `memory_limit` are bytes, as Redis says; a limit of 0 is none.
+    `queued` jobs wait where `limit` may; `oldest` is the age in seconds of the first of them, 0 where none waits.
+    `memory` and `memory_limit` are bytes, as Redis says; a limit of 0 is none.
     """
 
     redis: bool
@@ -219,6 +219,7 @@ class QueueHealth:
     oldest: float = 0.0
     memory: int = 0
     memory_limit: int = 0
+    limit: int = 0
 
     @property
     def ready(self) -> bool:

@@ -272,6 +272,8 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
 
     def _fail(self, kind: Kind, job_id: str, execution: str, error: DdsrError) -> None:
         ended = self._patiently(lambda: self._desk.failed(job_id, execution, error))
+        if ended:
+            self._metrics.errors.labels(kind, error.code).inc()
         self._count(kind, job_id, "failed" if ended else "dropped", code=error.code)
 
     def _patiently(self, action: Callable[[], bool]) -> bool:

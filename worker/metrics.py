@@ -6,6 +6,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from shared.errors import EnvelopeError, KeyFileError, WorkerLost
+from shared.jobs_models import KINDS
+
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
 
@@ -17,6 +20,9 @@ class WorkerMetrics:
         ProcessCollector(registry=self.registry)
         make: dict[str, Any] = {"registry": self.registry}
         self.jobs = Counter("ddsr_worker_jobs_total", "Jobs ended, by outcome", ("kind", "outcome"), **make)
+        self.errors = Counter(
+            "ddsr_job_errors_total", "Jobs that failed, by the error's code", ("kind", "code"), **make
+        )
         self.wait = Histogram(
             "ddsr_job_wait_seconds", "From submission to the claim", ("kind",), buckets=SECONDS, **make
         )
@@ -34,3 +40,15 @@ class WorkerMetrics:
         self.retries = Counter("ddsr_job_retries_total", "Claims after the loss of a worker", ("kind",), **make)
         self.webhooks = Counter("ddsr_webhooks_total", "Attempts to send a webhook", ("outcome",), **make)
         self.model = Info("ddsr_model", "The loaded model", **make)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Counters begin at 0: Prometheus sees no increase in a series that appears with its first event."""
+        for kind in KINDS:
+            self.retries.labels(kind)
+            for outcome in ("done", "failed", "dropped"):
+                self.jobs.labels(kind, outcome)
+            for error in (EnvelopeError, KeyFileError, WorkerLost):
+                self.errors.labels(kind, error.code)
+        for outcome in ("sent", "failed", "given-up"):
+            self.webhooks.labels(outcome)

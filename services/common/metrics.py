@@ -14,6 +14,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[QueueHealth], float]], ...] = (
     ("ddsr_redis_memory_bytes", "Memory that Redis uses", lambda state: state.memory),
     ("ddsr_redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", lambda state: state.memory_limit),
     ("ddsr_queue_length", "Jobs that wait for a worker", lambda state: state.queued),
+    ("ddsr_queue_limit", "Jobs that may wait", lambda state: state.limit),
     ("ddsr_queue_oldest_seconds", "Age of the job at the head of the queue", lambda state: state.oldest),
     ("ddsr_workers", "Live workers whose keys are trusted", lambda state: len(state.trusted)),
     (
@@ -52,6 +53,8 @@ class ServiceMetrics:
         self.jobs = Counter(
             "ddsr_jobs_submitted_total", "Jobs accepted into the queue", ("kind",), registry=self.registry
         )
+        for code in ("unauthenticated", "envelope-error", "key-file"):
+            self.problems.labels(code)  # begins at 0: Prometheus sees no increase in a series that appears with 1
         Info("ddsr_build", "Version and service", registry=self.registry).info({"version": version, "service": service})
 
     def watch_queue(self, state: Callable[[], QueueHealth]) -> None:

@@ -20,6 +20,8 @@ from shared.settings import QueueSettings, WorkerSettings
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "docker/compose.gpu.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+LINT = ROOT / "docker/compose-lint.yml"
+OBSERVERS = {"prometheus", "grafana"}
 NETWORKS = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["networks"]
 PORTS = {"sender": 8001, "receiver": 8002}
 OURS = {"keys", "worker", "sender", "receiver"}
@@ -34,7 +36,7 @@ def seconds(text: str) -> int:
 
 
 def mounts(name: str) -> dict[str, tuple[str, str]]:
-    """Volume to (folder in the container, `rw` or `ro`)."""
+    """Volume, or path in the repository, to (folder in the container, `rw` or `ro`)."""
     parts = [(*volume.split(":"), "rw")[:3] for volume in SERVICES[name]["volumes"]]
     return {source: (target, mode) for source, target, mode in parts}
 
@@ -58,7 +60,7 @@ def test_every_container_is_hardened(name: str) -> None:
 
 @every_service
 def test_every_image_is_pinned_to_a_version(name: str) -> None:
-    assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
     assert ("build" in SERVICES[name]) == (name in OURS)
     if name in OURS:
         assert (ROOT / SERVICES[name]["build"]["dockerfile"]).exists()
@@ -87,8 +89,9 @@ def test_things_start_in_order() -> None:
         assert awaited(name) == {**made, "redis": "service_healthy", "worker": "service_healthy"}
 
 
-def test_only_the_two_services_publish_ports_and_on_this_machine_alone() -> None:
-    assert {name for name, service in SERVICES.items() if "ports" in service} == set(PORTS)
+def test_only_services_and_grafana_publish_ports_and_on_this_machine_alone() -> None:
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {*PORTS, "grafana"}
+    assert SERVICES["grafana"]["ports"] == ["127.0.0.1:3000:3000"], "not opened by DDSR_PUBLISH"
     for name, port in PORTS.items():
         assert SERVICES[name]["ports"] == [f"${{DDSR_PUBLISH:-127.0.0.1}}:{port}:{port}"]
 
@@ -99,6 +102,24 @@ def test_redis_and_the_maker_of_secrets_reach_nobody_outside() -> None:
     assert NETWORKS["queue"] == {"internal": True}
     assert SERVICES["keys"]["network_mode"] == "none"
     assert set(SERVICES["worker"]["networks"]).isdisjoint({"front"})
+    assert SERVICES["prometheus"]["networks"] == ["metrics"]
+    assert NETWORKS["metrics"] == {"internal": True}
+    assert set(SERVICES["grafana"]["networks"]).isdisjoint({"queue", "front", "out"})
+
+
+def test_the_observers_are_a_profile_and_nothing_waits_for_them() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["observability"]} == OBSERVERS
+    assert not [name for name in SERVICES if "profiles" in SERVICES[name] and name not in OBSERVERS]
+    for name in SERVICES.keys() - OBSERVERS:
+        assert OBSERVERS.isdisjoint(SERVICES[name].get("depends_on", {}))
+
+
+def test_every_mounted_file_is_in_the_repository_and_read_only() -> None:
+    found = [(source, mode) for name in SERVICES for source, (_, mode) in mounts(name).items() if source[0] == "."]
+    assert len(found) == 4
+    for source, mode in found:
+        assert (ROOT / source).exists(), source
+        assert mode == "ro"
 
 
 def test_no_password_or_key_is_in_an_environment() -> None:
@@ -147,12 +168,18 @@ def test_each_private_thing_is_mounted_only_where_it_is_needed() -> None:
     holders: dict[str, dict[str, str]] = {}
     for name in SERVICES:
         for volume, (_, mode) in mounts(name).items():
+            if volume[0] == ".":
+                continue
             holders.setdefault(volume, {})[name] = mode
     assert holders == {
         "redis-data": {"redis": "rw"},
         "redis-secret": {"keys": "rw", "redis": "ro", "worker": "ro", "sender": "ro", "receiver": "ro"},
         "api-keys": {"keys": "rw", "sender": "ro", "receiver": "ro"},
         "caller-key": {"keys": "rw"},
+        "prometheus-key": {"keys": "rw", "prometheus": "ro"},
+        "prometheus-data": {"prometheus": "rw"},
+        "grafana-password": {"keys": "rw", "grafana": "ro"},
+        "grafana-data": {"grafana": "rw"},
         "sender-keys": {"sender": "rw"},
         "receiver-keys": {"receiver": "rw"},
         "worker-keys": {"worker": "rw"},
@@ -198,15 +225,41 @@ def test_only_the_worker_gets_the_gpu() -> None:
     assert environment["HF_HOME"] in (ROOT / "docker/worker.Dockerfile").read_text()
 
 
+def test_the_makers_folders_are_in_the_image() -> None:
+    text = (ROOT / "docker/services.Dockerfile").read_text().replace("\\\n", "")
+    for folder, _ in mounts("keys").values():
+        assert re.search(rf"install .*{folder}\b", text), folder
+
+
+@pytest.mark.parametrize("profile", [[], ["--profile", "observability"]], ids=["plain", "observability"])
 @pytest.mark.parametrize("more", [[], ["-f", str(GPU)]], ids=["cpu", "gpu"])
-def test_a_client_of_compose_accepts_the_files(more: list[str]) -> None:
+def test_a_client_of_compose_accepts_the_files(more: list[str], profile: list[str]) -> None:
+    services = yaml.safe_load(merged(more, profile))["services"]
+    assert services.keys() == (SERVICES.keys() if profile else SERVICES.keys() - OBSERVERS)
+    gpu = services["worker"].get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
+    assert bool(gpu) == bool(more)
+
+
+def test_compose_lint_at_medium(tmp_path: Path) -> None:
+    """On what Compose makes of both files, as one alone shows half of a service."""
+    path = tmp_path / "merged.yml"
+    path.write_text(merged(["-f", str(GPU)], ["--profile", "observability"]))
+    command = [sys.executable, "-m", "compose_lint", "--fail-on", "medium", "--strict-config", "--config", str(LINT)]
+    for file in (path, ROOT / "docker-compose.yml"):
+        ended = subprocess.run([*command, str(file)], capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def merged(more: list[str], profile: list[str]) -> str:
+    """The whole configuration as Compose understands it; skips without Compose."""
     client = _client()
     if client is None:
         pytest.skip("no `docker compose` or `docker-compose` of version 2 or later here")
-    command = [*client, "-f", str(ROOT / "docker-compose.yml"), *more, "config", "-q"]
+    command = [*client, "-f", str(ROOT / "docker-compose.yml"), *more, *profile, "config"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert "warning" not in ended.stderr.lower()
+    return ended.stdout
 
 
 def _client() -> list[str] | None:

@@ -47,7 +47,9 @@ def test_modes_let_each_reader_in_and_nobody_else(folder: Path) -> None:
     assert mode(folder / "redis/redis.conf") == 0o640
     assert mode(folder / "api/api.keys") == 0o640
     assert mode(folder / "caller/api.key") == 0o600
-    assert len(list(folder.rglob("*"))) == 7, "no draft is left behind"
+    assert mode(folder / "prometheus/api.key") == 0o640
+    assert mode(folder / "grafana/password") == 0o640
+    assert len(list(folder.rglob("*"))) == 11, "no draft is left behind"
 
 
 def test_the_services_accept_the_key_that_show_prints(
@@ -59,6 +61,12 @@ def test_the_services_accept_the_key_that_show_prints(
     assert keys.owner(key) == maker.CALLER
     assert keys.owner(key[:-1]) is None
     assert key not in (folder / "api/api.keys").read_text()
+    scraper = (folder / "prometheus/api.key").read_text().strip()
+    assert keys.owner(scraper) is None
+    assert keys.scraper(scraper) == maker.SCRAPER
+    assert keys.scraper(key) is None
+    assert maker.main(["grafana"], folder) == 0
+    assert capsys.readouterr().out.strip() == (folder / "grafana/password").read_text().strip()
 
 
 def test_a_second_start_changes_no_secret(maker: ModuleType, folder: Path) -> None:
@@ -69,12 +77,13 @@ def test_a_second_start_changes_no_secret(maker: ModuleType, folder: Path) -> No
 
 def test_a_lost_key_is_replaced_and_other_callers_keep_theirs(maker: ModuleType, folder: Path) -> None:
     stored = folder / "api/api.keys"
-    lost = stored.read_text()
+    lost, scraper = stored.read_text().splitlines(keepends=True)
     other = f"alice:sha256:{'0' * 64}\n"
-    stored.write_text(lost + other)
+    stored.write_text(lost + scraper + other)
     (folder / "caller/api.key").unlink()
     assert maker.main([], folder) == 0
     assert other in stored.read_text()
+    assert scraper in stored.read_text()
     assert lost not in stored.read_text()
     assert [name for name, _ in load_keys(ServiceSettings(api_keys_file=stored)).entries] == ["alice", maker.CALLER]
 
