@@ -49,7 +49,16 @@ async def _deliberate(request: Request, error: Exception) -> JSONResponse:
 async def _framework(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     kind, detail = _FRAMEWORK.get(error.status_code, (DdsrError, ""))
-    return _answer(request, kind(detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
+    return _answer(request, kind(detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the address; each has a route of its own, and the framework's error names those of one."""
+    address = getattr(request.scope.get("route"), "path", "")
+    return sorted(method.upper() for method in request.app.openapi()["paths"].get(address, {}))
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:

@@ -179,7 +179,8 @@ def test_unusable_waits(sender: Clients, wait: str) -> None:
 
 
 def test_405_names_the_methods(sender: Clients) -> None:
-    assert "POST" in sender().get("/hide").headers["Allow"]
+    assert sender().get("/hide").headers["Allow"] == "POST"
+    assert sender().post(f"/jobs/{'0' * 32}").headers["Allow"] == "DELETE, GET"
 
 
 def test_an_unforeseen_error_is_a_500_that_says_nothing(
