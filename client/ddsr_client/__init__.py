@@ -34,7 +34,7 @@ from ddsr_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from ddsr_client.models import Crop, Failure, Job, Kind, PictureFormat
+from ddsr_client.models import Box, Crop, Failure, Job, Kind, PictureFormat
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
 from ddsr_client.secret import Secret
@@ -43,6 +43,7 @@ from ddsr_client.sync import Client, JobHandle
 __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
+    "Box",
     "Client",
     "ClientError",
     "ConfigurationError",

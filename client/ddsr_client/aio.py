@@ -1,4 +1,4 @@
-"""The client for asyncio and trio: what `ddsr_client.sync` has, awaited."""
+"""The client for asyncio: what `ddsr_client.sync` has, awaited."""
 
 import inspect
 from collections.abc import AsyncIterator
@@ -185,9 +185,7 @@ class AsyncJobHandle(HandleBase):
 
     async def result(self, timeout: float | None = None, *, progress: AsyncProgress | None = None) -> Picture:
         """As `JobHandle.result`."""
-        if self._picture is not None:
-            return self._picture
-        flow = self._client._core.result(self.kind, self.id, self._client._seconds(timeout), progress)
+        flow = self._client._core.result(self._started, self._client._seconds(timeout), progress)
         return await self._client._run(flow)
 
     async def cancel(self) -> Job:

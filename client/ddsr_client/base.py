@@ -35,12 +35,13 @@ class ClientBase:
 
 
 class HandleBase:
-    """Kind and id of a job, and its picture where the submission brought it back."""
+    """Kind and id of a job, and what was cut out for it with `crop="face"`."""
 
     def __init__(self, started: Started) -> None:
-        self._picture = started.picture
+        self._started = started
         self.kind: Kind = started.kind
         self.id = started.id
+        self.crop = started.crop
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.kind!r}, {self.id!r})"

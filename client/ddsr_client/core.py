@@ -13,11 +13,11 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ddsr_client.errors import ClientError, ConnectionFailed, IdempotencyConflict, WaitTimeout
-from ddsr_client.models import Crop, Job, Kind, PictureFormat
+from ddsr_client.models import Box, Crop, Job, Kind, PictureFormat
 from ddsr_client.pictures import Picture, PictureSource, take
 from ddsr_client.retry import Deadline, Retry
 from ddsr_client.secret import Secret
@@ -60,6 +60,7 @@ class Started:
     kind: Kind
     id: str
     picture: Picture | None = None
+    crop: Box | None = None
 
 
 class Core:
@@ -137,17 +138,19 @@ class Core:
             farewell = self._request("DELETE", kind, f"/jobs/{started.id}", patience=FAREWELL)
             yield Send(farewell, shielded=True)  # whatever comes of it: the job ends by itself too
             raise
-        return (yield from self._fetch(kind, started.id, deadline))
+        return (yield from self._fetch(started, deadline))
 
     def wait(self, kind: Kind, job_id: str, seconds: float | None, progress: AsyncProgress | None) -> Flow[Job]:
         """The job's end. Raises WaitTimeout."""
         return self._wait(kind, job_id, self._deadline(seconds), progress)
 
-    def result(self, kind: Kind, job_id: str, seconds: float | None, progress: AsyncProgress | None) -> Flow[Picture]:
+    def result(self, started: Started, seconds: float | None, progress: AsyncProgress | None) -> Flow[Picture]:
         """The job's end and its picture, or the error that it failed with."""
+        if started.picture is not None:
+            return started.picture
         deadline = self._deadline(seconds)
-        yield from self._wait(kind, job_id, deadline, progress)
-        return (yield from self._fetch(kind, job_id, deadline))
+        yield from self._wait(started.kind, started.id, deadline, progress)
+        return (yield from self._fetch(started, deadline))
 
     def events(self, kind: Kind, job_id: str, seconds: float | None) -> Flow[Job]:
         """Emits the job now and after every change, its end included."""
@@ -217,9 +220,10 @@ class Core:
                 raise
             return Started(kind, conflict.job_id)
         if reply.status == 202:
-            return Started(kind, job_of(reply.status, reply.content).id)
+            crop = Box.parse(reply.headers.get("ddsr-crop"))
+            return Started(kind, job_of(reply.status, reply.content).id, crop=crop)
         picture = picture_of(reply)
-        return Started(kind, picture.job_id or "", picture)
+        return Started(kind, picture.job_id or "", picture, picture.crop)
 
     def _wait(self, kind: Kind, job_id: str, deadline: Deadline, progress: AsyncProgress | None) -> Flow[Job]:
         if progress is None:
@@ -283,8 +287,8 @@ class Core:
             if patience > SHORTEST_SILENCE and deadline.left() < patience:
                 return seen
 
-    def _fetch(self, kind: Kind, job_id: str, deadline: Deadline) -> Flow[Picture]:
+    def _fetch(self, started: Started, deadline: Deadline) -> Flow[Picture]:
         """The picture. The service keeps it for a minute after the first reading: a broken one is read again."""
         patient = Deadline(max(deadline.left(), MARGIN), self._clock)
-        reply = yield from self._exchange(self._request("GET", kind, f"/jobs/{job_id}/result"), patient)
-        return picture_of(reply)
+        reply = yield from self._exchange(self._request("GET", started.kind, f"/jobs/{started.id}/result"), patient)
+        return replace(picture_of(reply), crop=started.crop)

@@ -7,7 +7,7 @@
     |-- UnexpectedAnswer                  an answer that is none of the API's (a proxy's page); `status`
     `-- Problem                           an RFC 9457 problem of the service
         |-- InvalidInput                  the request is at fault; the same request fails again
-        |   |-- PictureRefused            unsupported, damaged, too large, of the wrong size, no face found
+        |   |-- PictureRefused            unsupported, damaged, of the wrong size, without a face
         |   |-- PromptRefused             empty, with control characters, or too long
         |   |-- RecipeRefused             missing, unreadable, or of another model
         |   `-- IdempotencyMismatch       the idempotency key belongs to another request
@@ -119,6 +119,7 @@ class PictureRefused(InvalidInput):
 
     codes = frozenset({
         "unsupported-picture", "broken-picture", "picture-too-large", "wrong-picture-size", "body-too-large",
+        "no-face", "several-faces",
     })  # fmt: skip
 
 

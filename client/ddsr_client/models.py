@@ -1,5 +1,6 @@
 """What the client gives back of a job."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,22 @@ Crop = Literal["centre", "face", "none"]
 
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})
+
+
+@dataclass(frozen=True)
+class Box:
+    """What `crop="face"` cut out of the upright upload, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Box | None":
+        """From the header `DDSR-Crop`, such as `left=412, top=96, width=640, height=640`; None for anything else."""
+        found = dict(re.findall(r"(left|top|width|height)=(\d+)", text or ""))
+        return cls(**{name: int(value) for name, value in found.items()}) if len(found) == 4 else None
 
 
 @dataclass(frozen=True)

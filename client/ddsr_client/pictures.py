@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from ddsr_client.models import Box
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -25,6 +27,7 @@ class Picture:
         recipe: of a stego, the public parameters that the receiver needs. They are in the file too.
         job_id: the job that made it.
         seconds: of computation, as the service measured them.
+        crop: of a stego made with `crop="face"`, what was cut out.
     """
 
     data: bytes
@@ -32,6 +35,7 @@ class Picture:
     recipe: str | None = None
     job_id: str | None = None
     seconds: float | None = None
+    crop: Box | None = None
 
     def image(self) -> "Image.Image":
         """As a Pillow image. ImportError without Pillow."""

@@ -214,9 +214,7 @@ class JobHandle(HandleBase):
 
     def result(self, timeout: float | None = None, *, progress: Progress | None = None) -> Picture:
         """The picture, once it is there. Raises the problem that the job ended with, or WaitTimeout."""
-        if self._picture is not None:
-            return self._picture
-        flow = self._client._core.result(self.kind, self.id, self._client._seconds(timeout), progress)
+        flow = self._client._core.result(self._started, self._client._seconds(timeout), progress)
         return self._client._run(flow)
 
     def cancel(self) -> Job:

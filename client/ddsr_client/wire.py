@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from ddsr_client.errors import ClientError, ConnectionFailed, UnexpectedAnswer, problem_from
-from ddsr_client.models import Job
+from ddsr_client.models import Box, Job
 from ddsr_client.pictures import Picture
 from ddsr_client.retry import parse_retry_after
 from ddsr_client.secret import Secret
@@ -156,6 +156,7 @@ def picture_of(reply: Reply) -> Picture:
         recipe=headers.get("ddsr-recipe"),
         job_id=headers.get("ddsr-job"),
         seconds=_seconds(headers.get("server-timing", "")),
+        crop=Box.parse(headers.get("ddsr-crop")),
     )
 
 
