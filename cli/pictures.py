@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast, get_args
 
 import numpy as np
 import typer
@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from shared.errors import InputError, InvalidPrompt, MissingRecipe
+from shared.faces import Box, FaceCrop, fit_picture
 from shared.imaging import (
     MEDIA_TYPES,
-    Crop,
     PictureFormat,
     Pixels,
     decode_upload,
@@ -63,7 +63,9 @@ def hide(
     solver: Annotated[str | None, typer.Option(help="ddim, heun, ddim-matched, heun-matched.")] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
     format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
-    crop: Annotated[str, typer.Option(help="centre, or none: the face must have the model's size.")] = "centre",
+    crop: Annotated[
+        str, typer.Option(help="centre; face: around the one face; none: it has the model's size.")
+    ] = "centre",
     model: Model = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -81,11 +83,15 @@ def hide(
     from shared.diffusion.pipeline import hide as hide_batch
 
     options = HideOptions(scheme, solver, steps)
-    if crop not in ("centre", "none"):
-        raise typer.BadParameter("centre or none", param_hint="--crop")
+    chosen = _crop(crop)
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
-    chosen: Crop = "none" if crop == "none" else "centre"
-    good = report.readable(faces, lambda path: fit_square(decode_upload(path.read_bytes()), loaded.image_size, chosen))
+    boxes: dict[Path, Box | None] = {}
+
+    def read(path: Path) -> Pixels:
+        pixels, boxes[path] = fit_picture(decode_upload(path.read_bytes()), loaded.image_size, chosen)
+        return pixels
+
+    good = report.readable(faces, read)
     with _progress(good, 2 * options.resolved_steps) as on_step:
         for batch in _batches(good):
             started = time.perf_counter()
@@ -99,7 +105,7 @@ def hide(
                     data = encode_picture(one.stego, _format(format), recipe=recipe)
                     target = _write(paths[path], data)
                     _write(_sidecar(target), recipe.encode() + b"\n")
-                    report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe)
+                    report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe, **_cut(boxes[path]))
     report.finish()
 
 
@@ -179,7 +185,7 @@ class _Report:
         for path in paths:
             Console(stderr=True, highlight=False).print(f"ddsr: {path}: {reason}", markup=False, soft_wrap=True)
 
-    def done(self, source: Path, target: Path, seconds: float, **more: int | str) -> None:
+    def done(self, source: Path, target: Path, seconds: float, **more: object) -> None:
         if self.as_json:
             fields = {"input": str(source), "output": str(target), "seconds": round(seconds, 3), **more}
             typer.echo(json.dumps(fields))
@@ -230,6 +236,17 @@ def _format(format: str) -> PictureFormat:
     if format not in MEDIA_TYPES:
         raise typer.BadParameter(f"one of {', '.join(MEDIA_TYPES)}", param_hint="--format")
     return format
+
+
+def _crop(crop: str) -> FaceCrop:
+    if crop not in get_args(FaceCrop):
+        raise typer.BadParameter(f"one of {', '.join(get_args(FaceCrop))}", param_hint="--crop")
+    return cast(FaceCrop, crop)
+
+
+def _cut(box: Box | None) -> dict[str, object]:
+    """For --json: what was cut from the upright picture."""
+    return {} if box is None else {"crop": {"left": box.left, "top": box.top, "width": box.side, "height": box.side}}
 
 
 def _sidecar(target: Path) -> Path:

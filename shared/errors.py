@@ -6,6 +6,8 @@
     |   |-- BrokenPicture (422)       an accepted format that cannot be decoded
     |   |-- PictureTooLarge (413)     too many bytes or pixels
     |   |-- WrongPictureSize (422)    the picture does not have the size that the model or `crop=none` demands
+    |   |-- NoFace (422)              `crop=face`, and no face was found
+    |   |-- SeveralFaces (422)        `crop=face`, and more than one face was found
     |   |-- InvalidPrompt (422)       an empty prompt, or one with control characters
     |   |-- PromptTooLong (422)       more characters or tokens than the text encoder reads
     |   |-- InvalidOption (422)       an unknown scheme, solver, step count or format
@@ -68,6 +70,14 @@ class PictureTooLarge(InputError):
 
 class WrongPictureSize(InputError):
     code, status, title = "wrong-picture-size", 422, "The picture has the wrong size"
+
+
+class NoFace(InputError):
+    code, status, title = "no-face", 422, "No face was found"
+
+
+class SeveralFaces(InputError):
+    code, status, title = "several-faces", 422, "More than one face was found"
 
 
 class InvalidPrompt(InputError):

@@ -134,7 +134,11 @@ def fit_square(rgb: Pixels, size: int, crop: Crop = "centre") -> Pixels:
     if crop == "none":
         raise WrongPictureSize(f"the picture is {width}x{height}; {size}x{size} is needed without cropping")
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
+    return cut_square(rgb, size, left=(width - side) // 2, top=(height - side) // 2, side=side)
+
+
+def cut_square(rgb: Pixels, size: int, *, left: int, top: int, side: int) -> Pixels:
+    """The square of `side` pixels whose corner is (left, top), resized (Lanczos) to uint8 (size, size, 3)."""
     square = Image.fromarray(np.ascontiguousarray(rgb[top : top + side, left : left + side]))
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 

@@ -6,7 +6,8 @@ from fastapi.responses import JSONResponse
 
 from services.common.context import Context
 from services.common.preferences import Preference, choose_media_type
-from services.common.schemas import Job
+from services.common.schemas import CropBox, Job, SubmittedJob
+from shared.faces import Box
 from shared.jobs import JobResult, JobView
 
 FIRST_POLL = 0.05  # seconds; every poll waits half as long again, up to LAST_POLL
@@ -26,24 +27,35 @@ async def settle(request: Request, context: Context, view: JobView, seconds: flo
     return view
 
 
-async def answer(request: Request, context: Context, view: JobView, preference: Preference) -> Response:
+async def answer(
+    request: Request, context: Context, view: JobView, preference: Preference, crop: Box | None = None
+) -> Response:
     """The picture of a finished job, the error of a failed one, else 202 with the job's address."""
     applied = {"Preference-Applied": preference.applied} if preference.applied else {}
     if not view.terminal:
-        return accepted(context, view, applied)
+        return accepted(context, view, applied, crop)
     result = await context.ask(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, result, applied)
 
 
-def accepted(context: Context, view: JobView, headers: dict[str, str]) -> Response:
+def accepted(context: Context, view: JobView, headers: dict[str, str], crop: Box | None) -> Response:
     """202 with the job and where to ask for it."""
-    job = Job.of(view)
+    job: Job = Job.of(view)
+    if crop is not None:
+        job = SubmittedJob(**dict(job), crop=CropBox(left=crop.left, top=crop.top, width=crop.side, height=crop.side))
     extra = {
         "Location": job.links.self,
         "Retry-After": str(context.settings.retry_after),
         "DDSR-Job": view.id,
     }
     return JSONResponse(job.model_dump(mode="json"), 202, headers=extra | headers)
+
+
+def cropped(response: Response, crop: Box | None) -> Response:
+    """`DDSR-Crop`, a dictionary of structured fields (RFC 9651), where something was cut out."""
+    if crop is not None:
+        response.headers["DDSR-Crop"] = f"left={crop.left}, top={crop.top}, width={crop.side}, height={crop.side}"
+    return response
 
 
 def picture(request: Request, job_id: str, result: JobResult, headers: dict[str, str]) -> Response:

@@ -20,7 +20,7 @@ from shared.errors import (
     QueueUnavailable,
     RecipeMismatch,
 )
-from shared.imaging import Crop, decode_upload, fit_square, read_recipe
+from shared.imaging import Crop, Pixels, decode_upload, fit_square, read_recipe
 from shared.jobs import Picture
 from shared.recipe import Recipe
 
@@ -62,12 +62,17 @@ async def take_picture(context: Context, data: bytes, size: int, crop: Crop) -> 
 
 
 def _picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
+    return Picture.from_array(fit_square(upright_picture(context, data), size, crop))
+
+
+def upright_picture(context: Context, data: bytes) -> Pixels:
+    """The pixels of an upload within this service's limits; blocking. See `shared.imaging` for the errors."""
     settings = context.settings
     with _decoding():
         rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
     if max(rgb.shape) > settings.max_side:
         raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
-    return Picture.from_array(fit_square(rgb, size, crop))
+    return rgb
 
 
 @contextmanager

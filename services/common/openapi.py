@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from services.common.problems import (
     MEDIA_TYPE,
@@ -53,6 +54,7 @@ EVERYWHERE = (SecretInQuery, DdsrError)
 KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
 EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
 EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
+CROP_EXAMPLE = "left=412, top=96, width=640, height=640"
 EXAMPLE_RECIPE = "ddsr1.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 
@@ -62,6 +64,7 @@ HEADERS: Mapping[str, tuple[str, str]] = {
     "Retry-After": ("Seconds after which to ask again", "2"),
     "Preference-Applied": ("The part of `Prefer` that was followed", "wait=30"),
     "DDSR-Recipe": ("The public parameters that the receiver needs, in one line", EXAMPLE_RECIPE),
+    "DDSR-Crop": ("With `crop=face`: what was cut from the upright picture", CROP_EXAMPLE),
     "DDSR-Job": ("Id of the job", EXAMPLE_JOB),
     "Server-Timing": ("Seconds of computation, in milliseconds", "compute;dur=4210"),
     "WWW-Authenticate": ("How to authenticate", 'Bearer realm="ddsr"'),
@@ -128,20 +131,31 @@ SUBMISSION = (
 FAILURES = (JobCancelled, JobGone, JobTimeout, WorkerLost, ComputationFailed, ModelError, SolverError)
 
 
-def submission_docs(form: dict[str, Any], *more: type[DdsrError], file_field: str) -> dict[str, Any]:
-    """The documentation of a `POST` that queues a job; `form` is an example of its body."""
+def submission_docs(
+    form: dict[str, Any],
+    *more: type[DdsrError],
+    file_field: str,
+    accepted: type[BaseModel] | None = None,
+    headers: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The documentation of a `POST` that queues a job.
+
+    `form` is an example of its body, `accepted` the body of 202 where it is more than the job, `headers` are those
+    that this route alone adds to its answers.
+    """
     encoding = {file_field: {"contentType": "image/png, image/jpeg, image/webp"}}
     return {
         "responses": {
             200: {
                 "description": "The picture, where the job ended in time",
                 "content": PICTURE_DOCS,
-                "headers": header_docs("DDSR-Recipe", "DDSR-Job", "Preference-Applied", "Server-Timing"),
+                "headers": header_docs("DDSR-Recipe", "DDSR-Job", *headers, "Preference-Applied", "Server-Timing"),
             },
             202: {
                 "description": "Queued or running: ask at `Location`",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}},
-                "headers": header_docs("Location", "DDSR-Job", "Preference-Applied"),
+                "content": {"application/json": {} if accepted else {"schema": {"$ref": "#/components/schemas/Job"}}},
+                "headers": header_docs("Location", "DDSR-Job", *headers, "Preference-Applied"),
+                **({} if accepted is None else {"model": accepted}),
             },
             **problems(*SUBMISSION, *more, *FAILURES),
         },

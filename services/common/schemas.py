@@ -78,6 +78,21 @@ class Job(BaseModel):
         )
 
 
+class CropBox(BaseModel):
+    """A part of the uploaded picture, in its pixels after turning by EXIF."""
+
+    left: int = Field(ge=0, examples=[412])
+    top: int = Field(ge=0, examples=[96])
+    width: int = Field(ge=1, examples=[640])
+    height: int = Field(ge=1, examples=[640])
+
+
+class SubmittedJob(Job):
+    """A job in the answer to its submission."""
+
+    crop: CropBox | None = Field(default=None, description="what was cut out; with `crop=face` only")
+
+
 class Alive(BaseModel):
     """The process answers."""
 

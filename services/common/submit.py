@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from services.common.answers import answer, settle
+from services.common.answers import answer, cropped, settle
 from services.common.context import Context
 from services.common.preferences import Preference, choose_media_type, parse_prefer
+from shared.faces import Box
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
 from shared.jobs_models import MEDIA_TYPES
@@ -74,8 +75,13 @@ async def submit(
     job: HideRequest | RecoverRequest,
     headers: SubmitHeaders,
     webhook: str | None,
+    *,
+    crop: Box | None = None,
 ) -> Response:
-    """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it."""
+    """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it.
+
+    `crop`: what was cut from the upload, to be said in the answer.
+    """
     claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
     owner = request.state.owner
     view = await context.ask(context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook)
@@ -87,4 +93,4 @@ async def submit(
     view = await settle(request, context, view, preference.seconds)
     if not view.terminal and claim is None and webhook is None and await request.is_disconnected():
         view = await context.ask(context.store.cancel, view.id, owner=owner)
-    return await answer(request, context, view, preference)
+    return cropped(await answer(request, context, view, preference, crop), crop)

@@ -11,8 +11,9 @@ from shared.settings import QueueSettings
 
 DESCRIPTION = """
 Hides a face in an innocent diffusion picture. Any photograph of a face works: it is turned by its EXIF, cut
-to the largest centred square and resized to the model's size, unless `crop=none`. The receiver needs the
-picture, the identity prompt and the recipe; the recipe travels in the file and in the header `DDSR-Recipe`.
+to the largest centred square (`crop=face`: to the face) and resized to the model's size, unless `crop=none`.
+The receiver needs the picture, the identity prompt and the recipe; the recipe travels in the file and in the
+header `DDSR-Recipe`.
 """
 
 

@@ -6,11 +6,14 @@ from fastapi import APIRouter, Form, Header, Request, Response
 
 from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
-from services.common.intake import check_prompt, check_steps, fleet_of, take_picture, take_upload
+from services.common.intake import check_prompt, check_steps, fleet_of, take_upload, upright_picture
 from services.common.openapi import submission_docs
+from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, submit
 from services.sender.schemas import HideForm
-from shared.jobs import HideRequest
+from shared.errors import NoFace, SeveralFaces
+from shared.faces import Box, FaceCrop, fit_picture
+from shared.jobs import HideRequest, Picture
 
 router = APIRouter(tags=["hide"], route_class=GuardedRoute)
 EXAMPLE: dict[str, Any] = {
@@ -25,20 +28,24 @@ EXAMPLE: dict[str, Any] = {
     "/hide",
     summary="Hide a face in an innocent picture",
     response_class=Response,
-    **submission_docs(EXAMPLE, file_field="image"),
+    **submission_docs(EXAMPLE, NoFace, SeveralFaces, file_field="image", accepted=SubmittedJob, headers=("DDSR-Crop",)),
 )
 async def hide(
     request: Request,
     form: Annotated[HideForm, Form(media_type="multipart/form-data")],
     headers: Annotated[SubmitHeaders, Header()],
 ) -> Response:
-    """The answer is the picture, with its recipe in `DDSR-Recipe`; or 202 and a job, as `Prefer` asks."""
+    """The answer is the picture, with its recipe in `DDSR-Recipe`; or 202 and a job, as `Prefer` asks.
+
+    With `crop=face`, `DDSR-Crop` (and `crop` in the job of a 202) says what was cut from the upright picture. It is
+    said here only: the queue is not told where in a photograph a face was.
+    """
     context = context_of(request)
-    job = await _read(request, context, form)
-    return await submit(request, context, job, headers, form.webhook)
+    job, box = await _read(request, context, form)
+    return await submit(request, context, job, headers, form.webhook, crop=box)
 
 
-async def _read(request: Request, context: Context, form: HideForm) -> HideRequest:
+async def _read(request: Request, context: Context, form: HideForm) -> tuple[HideRequest, Box | None]:
     """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     longest = context.settings.max_prompt
     check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", longest)
@@ -47,5 +54,10 @@ async def _read(request: Request, context: Context, form: HideForm) -> HideReque
     chosen = picture_format(request, form.format, ("png", "jpeg", "webp"))
     fleet = await fleet_of(context)
     data = await take_upload(context, form.image)
-    picture = await take_picture(context, data, fleet.size, form.crop)
-    return HideRequest(picture, form.identity_prompt, form.disguise_prompt, steps=steps, format=chosen)
+    picture, box = await context.compute(_fitted, context, data, fleet.size, form.crop)
+    return HideRequest(picture, form.identity_prompt, form.disguise_prompt, steps=steps, format=chosen), box
+
+
+def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:
+    rgb, box = fit_picture(upright_picture(context, data), size, crop)
+    return Picture.from_array(rgb), box

@@ -6,7 +6,8 @@ from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.common.submit import Webhook
-from shared.imaging import Crop, PictureFormat
+from shared.faces import FaceCrop
+from shared.imaging import PictureFormat
 
 
 class HideForm(BaseModel):
@@ -47,11 +48,12 @@ class HideForm(BaseModel):
         ),
     ]
     crop: Annotated[
-        Crop,
+        FaceCrop,
         Field(
             default="centre",
             description="`centre` cuts the largest centred square and resizes it to the model's size; "
-            "`none` demands a picture of exactly that size",
+            "`face` finds the one face and cuts the square around it; "
+            "`none` demands a picture of exactly the model's size",
             examples=["centre"],
         ),
     ]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cli.main import app, main
 from shared.diffusion.tiny import build_tiny
 from shared.imaging import read_recipe
+from tests.shared.test_faces import photograph
 
 SECRET = "canary-prompt 4711"
 
@@ -134,3 +135,12 @@ def test_two_inputs_never_share_an_output(model: Path, face: Path, tmp_path: Pat
 
 def test_the_prompt_is_no_argument() -> None:
     assert "--identity-prompt " not in ddsr("hide", "--help")
+
+
+def test_the_face_is_found_and_json_says_where(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(photograph(900, 600, (600, 180, 232))).save(tmp_path / "room.png")
+    Image.fromarray(photograph(900, 600)).save(tmp_path / "empty.png")
+    said = json.loads(hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--crop", "face", "--json"))
+    assert 500 < said["crop"]["left"] < 750
+    assert "face" in hide(model, tmp_path / "empty.png", "-o", tmp_path / "e.png", "--crop", "face", code=1)
+    hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--crop", "round", code=2)

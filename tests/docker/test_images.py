@@ -21,7 +21,7 @@ ENTRY_POINTS = {
     "services": ["services.sender.__main__", "services.receiver.__main__", "services.common.keys"],
     "worker": ["worker.__main__", "worker.tasks"],
 }
-DISTRIBUTIONS = {"PIL": "pillow", "argon2": "argon2-cffi"}  # where the module has another name
+DISTRIBUTIONS = {"PIL": "pillow", "argon2": "argon2-cffi", "dlib": "dlib-bin"}  # where the module has another name
 UNPINNED = {"setuptools"}  # torch asks for it, and pip leaves it out of `freeze`
 
 
