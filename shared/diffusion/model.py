@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from shared.diffusion.affine import affine_maps
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError, PromptTooLong, WrongPictureSize
 
@@ -73,6 +74,7 @@ class DiffusionModel:
         self.image_size = side * factor
         self.latent_shape = (int(unet.config.in_channels), side, side)
         self.fingerprint = self._fingerprint()
+        self._encoder, self._decoder = affine_maps(vae, side)  # None: run the network
 
     @classmethod
     def load(
@@ -128,8 +130,8 @@ class DiffusionModel:
     @torch.no_grad()
     def encode_levels(self, levels: Tensor) -> Tensor:
         """`encode` of grey levels that need not be whole: (B, H, W, 3), any dtype."""
-        x = levels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        z = self.vae.encode(F.pixel_unshuffle(x, self.patch)).latent_dist.mean.double()
+        x = F.pixel_unshuffle(levels.permute(0, 3, 1, 2).float() / 127.5 - 1, self.patch)
+        z = self._encoder(x) if self._encoder else self.vae.encode(x).latent_dist.mean.double()
         shift = self.vae.config.shift_factor or 0.0
         scaled: Tensor = (z - shift) * self.vae.config.scaling_factor
         return scaled
@@ -138,7 +140,8 @@ class DiffusionModel:
     def decode_levels(self, latents: Tensor) -> Tensor:
         """x = G(z_0), equations 6 and 10, before rounding: float32 (B, H, W, 3), in grey levels, not clipped."""
         z = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
-        x = F.pixel_shuffle(self.vae.decode(z.float()).sample, self.patch)
+        x = self._decoder(z).float() if self._decoder else self.vae.decode(z.float()).sample
+        x = F.pixel_shuffle(x, self.patch)
         return (x.permute(0, 2, 3, 1) + 1) * 127.5
 
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
