@@ -1,7 +1,7 @@
 """A network that is an affine map of each position, found out by asking it, and replaced by its matrix.
 
-The embedded autoencoder is one (training/vae.py): its convolutions, norms and activations compute W x + b of each patch.
-The matrix does the same some 40 times faster, which matters because `pipeline.draw` runs it dozens of times.
+The embedded autoencoder is one (training/vae.py): its convolutions, norms and activations compute W x + b of a patch.
+The matrix does the same some 10 to 20 times faster, which matters because `pipeline.draw` runs it dozens of times.
 """
 
 import copy
@@ -32,7 +32,7 @@ class Affine:
 
 
 def affine_of(network: Network, channels: int, side: int, device: torch.device) -> Affine | None:
-    """The affine map that `network`, float64 (B, channels, side, side) -> (B, O, side, side), computes at each position;
+    """The affine map that `network`, float64 (B, channels, side, side) -> (B, O, side, side), computes everywhere;
     None when it computes something else, as a random input shows."""
     if channels > side * side:
         return None
