@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults eval
+.PHONY: setup demo up lint test faults fuzz load soak eval
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -20,5 +20,13 @@ test: setup lint
 	$(V)/python -m pytest
 faults: setup
 	$(V)/python -m pytest tests/faults -m faults
+fuzz: setup
+	DDSR_FUZZ_EXAMPLES=400 $(V)/python -m pytest tests/fuzz
+	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/fuzz.txt
+	$(V)/python -m fuzz --seconds 300
+load: setup
+	$(V)/python -m load --seconds 60
+soak: setup
+	$(V)/python -m load --seconds 600
 eval: setup
 	$(V)/ddsr eval all --limit 12 --out runs/report

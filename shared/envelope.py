@@ -105,7 +105,10 @@ def seal(plaintext: bytes, recipients: Sequence[PublicKey], context: str) -> byt
     content_key = secrets.token_bytes(32)
     head = bytes([VERSION, len(recipients)])
     for recipient in recipients:
-        wrapped = _SUITE.encrypt(content_key, X25519PublicKey.from_public_bytes(recipient.raw), info)
+        try:
+            wrapped = _SUITE.encrypt(content_key, X25519PublicKey.from_public_bytes(recipient.raw), info)
+        except ValueError:  # a point of low order, with which everybody shares the same secret
+            raise EnvelopeError("a public key cannot be used") from None
         head += bytes.fromhex(recipient.id) + wrapped
     return head + ChaCha20Poly1305(content_key).encrypt(_NONCE, plaintext, head + info)
 

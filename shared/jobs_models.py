@@ -100,7 +100,7 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
     """
     head, blob = unpack(data)
     kinds = {**_COMMON, **(_HIDE_OPTIONS if kind == "hide" else _RECOVER_OPTIONS)}
-    if set(head) != set(kinds) or not all(isinstance(head[name], kinds[name]) for name in kinds):
+    if not _typed(head, kinds):
         raise EnvelopeError
     width, height, prompt, reply = head["width"], head["height"], head["identity_prompt"], head["reply_key"]
     if head["format"] not in MEDIA_TYPES or min(width, height) < 1 or len(blob) != width * height * 3:
@@ -129,10 +129,9 @@ class JobResult:
     @classmethod
     def unpack(cls, data: bytes) -> "JobResult":
         head, blob = unpack(data)
-        try:
-            return cls(blob, head["media_type"], head["recipe"], head["seconds"])
-        except KeyError:
-            raise EnvelopeError from None
+        if not _typed(head, _RESULT) or head["media_type"] not in MEDIA_TYPES.values():
+            raise EnvelopeError
+        return cls(blob, **head)
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,10 @@ def announced(text: bytes) -> WorkerInfo | None:
     try:
         worker = WorkerInfo(**json.loads(text))
         PublicKey.from_text(worker.public_key)
-        return worker
-    except (TypeError, ValueError, AttributeError, EnvelopeError):
+        named = isinstance(worker.name, str) and isinstance(worker.model, str)
+        sized = type(worker.image_size) is int and worker.image_size > 0
+        return worker if named and sized and isinstance(worker.started, int | float) else None
+    except (TypeError, ValueError, AttributeError, RecursionError, EnvelopeError):
         return None
 
 
@@ -276,12 +277,19 @@ def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         size, length = struct.unpack_from(">II", data)
         head = json.loads(data[8 : 8 + size])
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, RecursionError):
         raise EnvelopeError from None
     blob = data[8 + size : 8 + size + length]
     if not isinstance(head, dict) or len(blob) != length:
         raise EnvelopeError
     return head, blob
+
+
+def _typed(head: dict[str, Any], kinds: dict[str, Any]) -> bool:
+    """Whether these fields are there, no others, each of its type; a bool is no number."""
+    return set(head) == set(kinds) and all(
+        isinstance(head[name], kind) and not isinstance(head[name], bool) for name, kind in kinds.items()
+    )
 
 
 _COMMON: dict[str, Any] = {"width": int, "height": int, "identity_prompt": str, "reply_key": str}
@@ -293,6 +301,7 @@ _HIDE_OPTIONS: dict[str, Any] = {
     "format": str,
 }
 _RECOVER_OPTIONS: dict[str, Any] = {"recipe": str, "format": str}
+_RESULT: dict[str, Any] = {"media_type": str, "recipe": str | None, "seconds": int | float}
 
 
 def _shape(picture: Picture) -> dict[str, int]:

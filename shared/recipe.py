@@ -55,6 +55,8 @@ class Recipe:
         texts = (self.model, self.scheme, self.solver, self.disguise_prompt)
         if not all(isinstance(text, str) and 0 < len(text) <= 256 for text in texts):
             raise RecipeError("a text field of the recipe is missing, empty or too long")
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+            raise RecipeError("a text field of the recipe is no Unicode")  # JSON's escapes can write half a character
         if len(self.nonce) != NONCE_BYTES:
             raise RecipeError(f"the nonce of a recipe has {NONCE_BYTES} bytes")
         if len(self.lengths) > MAX_LENGTHS:

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of what reads untrusted bytes. `python -m fuzz --seconds 60`; needs atheris."""
