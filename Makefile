@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults fuzz load soak eval
+.PHONY: setup demo up lint test faults fuzz load soak eval eval-extras
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -29,4 +29,7 @@ load: setup
 soak: setup
 	$(V)/python -m load --seconds 600
 eval: setup
-	$(V)/ddsr eval all --limit 12 --out runs/report
+	$(V)/ddsr eval all --limit 24 --compared 6 --out runs/report
+	$(V)/ddsr eval publish --out runs/report
+eval-extras: setup
+	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -r requirements/eval-extras.txt

@@ -1,5 +1,8 @@
 """`ddsr eval`: the tables of the evaluation, each alone or all in one run folder."""
 
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +12,10 @@ if TYPE_CHECKING:
     from evaluation.bench import Bench
     from evaluation.clip import Scorer
     from evaluation.features import Features
+    from evaluation.perception import Eyes
     from shared.diffusion.model import DiffusionModel
 
+HALVES = {"half precision (bfloat16)": "bfloat16", "half precision (float16)": "float16"}
 app = typer.Typer(no_args_is_help=True, help="Measure a model: the paper's tables, side by side with the paper.")
 
 Data = Annotated[
@@ -27,10 +32,12 @@ Steps = Annotated[int | None, typer.Option("--steps", help="Diffusion steps; def
 SolverName = Annotated[str | None, typer.Option("--solver", help="Solver; default: the scheme's.")]
 Recognisers = Annotated[
     list[str] | None,
-    typer.Option("--recogniser", help="Name, or NAME=PATH of an ONNX or TorchScript file; may be repeated."),
+    typer.Option("--recogniser", help="Name, or NAME=PATH of an ONNX or TorchScript file, or none; may be repeated."),
 ]
 Clip = Annotated[Path | None, typer.Option("--clip", help="Folder of a CLIP model that judges the stego pictures.")]
 Inception = Annotated[Path | None, typer.Option("--inception", help="TorchScript file of the FID's Inception.")]
+Schemes = Annotated[list[str] | None, typer.Option("--scheme", help="Scheme; may be repeated.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Of the trained detector; 0 leaves it out.")]
 Without = Annotated[str | None, typer.Option("--without", help="Pipeline folder of the weights trained without PCR.")]
 
 
@@ -40,12 +47,12 @@ def register(root: typer.Typer) -> None:
 
 
 @app.command()
-def instruments(data: Data = None, out: Out = Path("runs/eval"), recogniser: Recognisers = None) -> None:
+def instruments(
+    data: Data = None, out: Out = Path("runs/eval"), seed: Seed = 0, recogniser: Recognisers = None,
+    scenes: Annotated[int | None, typer.Option(min=1, help="Pictures without faces; default: all.")] = None,
+) -> None:  # fmt: skip
     """The face detector and the recognisers on real pictures: rates and thresholds, no model needed."""
-    from evaluation import recognisers
-    from evaluation.setup import instruments as measure
-
-    measure(out, data=data, names=recognisers.DEFAULT if recogniser is None else recogniser)
+    _instruments(out, data, recogniser, scenes, seed)
     _report(out)
 
 
@@ -53,11 +60,13 @@ def instruments(data: Data = None, out: Out = Path("runs/eval"), recogniser: Rec
 def reversibility(
     data: Data = None, model: Model = None, scheme: SchemeName = "keyed", limit: Limit = 40, seed: Seed = 0,
     out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu", steps: Steps = None,
-    solver: SolverName = None, recogniser: Recognisers = None, clip: Clip = None,
+    solver: SolverName = None, recogniser: Recognisers = None, clip: Clip = None, inception: Inception = None,
+    channels: Annotated[bool, typer.Option(help="Through the channels of Table 4, too (robustness has more).")] = False,
+    attacks: Annotated[bool, typer.Option(help="Recover under wrong prompts, too.")] = True,
 ) -> None:  # fmt: skip
-    """Table 1 and Fig. 7: the recovered face, verification, attacks, the channels of Table 4."""
+    """Table 1 and Fig. 7: the recovered face, verification, attacks without the prompt."""
     bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
-    _reversibility(bench, scheme, solver, steps, _scorer(clip, model))
+    _reversibility(bench, scheme, solver, steps, _eyes(clip, model, inception), channels=channels, attacks=attacks)
     _report(out)
 
 
@@ -65,24 +74,24 @@ def reversibility(
 def security(
     data: Data = None, model: Model = None, scheme: SchemeName = "keyed", limit: Limit = 40, seed: Seed = 0,
     out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu", steps: Steps = None,
-    solver: SolverName = None, recogniser: Recognisers = None, inception: Inception = None,
-    epochs: Annotated[int, typer.Option(help="Of the trained detector; 0 leaves it out.")] = 30,
+    solver: SolverName = None, recogniser: Recognisers = None, inception: Inception = None, epochs: Epochs = 30,
 ) -> None:  # fmt: skip
     """Fig. 8, Tables 2 and 3: steganalysis, a trained detector, the recognition attack."""
     bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
-    _security(bench, scheme, solver, steps, epochs, inception)
+    _security(bench, scheme, solver, steps, epochs, _features(inception))
     _report(out)
 
 
 @app.command()
 def robustness(
-    data: Data = None, model: Model = None, scheme: Annotated[list[str] | None, typer.Option("--scheme")] = None,
+    data: Data = None, model: Model = None, scheme: Schemes = None,
     limit: Limit = 20, seed: Seed = 0, out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu",
+    recogniser: Recognisers = None,
 ) -> None:  # fmt: skip
     """Table 4 and Fig. 9: every degradation, one curve a scheme."""
     from evaluation import robustness as table
 
-    bench = _bench(data, model, limit, seed, out, batch, device, [])
+    bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
     table.run(bench, scheme or table.SCHEMES)
     _report(out)
 
@@ -96,13 +105,13 @@ def ablation(
 ) -> None:  # fmt: skip
     """Table 5 and Fig. 10: --model (with PCR) against --without."""
     bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
-    _ablation(bench, without, scheme, _scorer(clip, model), inception)
+    _ablation(bench, without, scheme, _eyes(clip, model, inception))
     _report(out)
 
 
 @app.command()
 def keys(
-    data: Data = None, model: Model = None, scheme: Annotated[list[str] | None, typer.Option("--scheme")] = None,
+    data: Data = None, model: Model = None, scheme: Schemes = None,
     limit: Limit = 20, seed: Seed = 0, out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu",
     recogniser: Recognisers = None,
 ) -> None:  # fmt: skip
@@ -114,15 +123,14 @@ def keys(
 
 @app.command()
 def peers(
-    data: Data = None, model: Model = None, way: Annotated[list[str] | None, typer.Option("--way")] = None,
+    data: Data = None, model: Model = None,
+    way: Annotated[list[str] | None, typer.Option("--way", "--scheme", help="Way; may be repeated.")] = None,
     limit: Limit = 20, seed: Seed = 0, out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu",
     recogniser: Recognisers = None,
 ) -> None:  # fmt: skip
     """Ours: the published ways and ours on one model."""
-    from evaluation import peers as table
-
     bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
-    table.run(bench, way or tuple(table.PEERS))
+    _peers(bench, way)
     _report(out)
 
 
@@ -130,41 +138,65 @@ def peers(
 def everything(
     data: Data = None, model: Model = None, scheme: SchemeName = "keyed", limit: Limit = 24, seed: Seed = 0,
     out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu", recogniser: Recognisers = None,
-    clip: Clip = None, inception: Inception = None, without: Without = None,
+    clip: Clip = None, inception: Inception = None, without: Without = None, epochs: Epochs = 30,
+    compared: Annotated[
+        int | None, typer.Option(min=2, help="Faces of the tables that compare schemes; default: a third of --limit.")
+    ] = None,
 ) -> None:  # fmt: skip
-    """Every table into one report. The slower ones (robustness, keys, peers) take half of --limit."""
-    from evaluation import peers as peers_table
+    """Every table into one report. Robustness, keys and peers, which also walk the published 60 steps, take --compared
+    faces; hidings and recoveries are shared among all tables."""
     from evaluation import robustness as robustness_table
 
-    scorer = _scorer(clip, model)
+    eyes = _eyes(clip, model, inception)
+    _instruments(out, data, recogniser, 200, seed)
     bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
-    _reversibility(bench, scheme, None, None, scorer)
-    _security(bench, scheme, None, None, 30, inception)
-    small = _fewer(bench, max(2, limit // 2))
-    robustness_table.run(small)
-    _keys(small, model, None)
-    peers_table.run(small)
-    if without is not None:
-        _ablation(bench, without, scheme, scorer, inception)
+    few = _fewer(bench, min(limit, compared or max(2, limit // 3)))
+    _reversibility(bench, scheme, None, None, eyes)
     _report(out)
+    _security(bench, scheme, None, None, epochs, eyes.features)
+    robustness_table.run(few)
+    _report(out)
+    _keys(few, model, None)
+    _peers(few, None)
+    if without is not None:
+        _ablation(bench, without, scheme, eyes)
+    _report(out)
+
+
+@app.command()
+def publish(
+    out: Out = Path("runs/eval"),
+    to: Annotated[Path, typer.Option("--to", help="Folder that keeps the report.")] = Path("docs/results"),
+) -> None:
+    """Write the report anew and copy it, its pictures and all figures (`tables.json`) to a folder that is kept."""
+    from evaluation.report import publish as copy
+
+    typer.echo(str(copy(out, to)))
 
 
 def _bench(
     data: str | None, model: str | None, limit: int, seed: int, out: Path, batch: int, device: str,
     names: list[str] | None,
 ) -> "Bench":  # fmt: skip
-    from evaluation import recognisers
     from evaluation.setup import make_bench
 
-    chosen = recognisers.DEFAULT if names is None else names
+    chosen = _chosen(names)
     loaded = _model(model, device)
-    return make_bench(loaded, out, data=data, limit=limit, seed=seed, batch=batch, names=chosen, progress=_Progress())
+    return make_bench(loaded, out, data=data, limit=limit, seed=seed, batch=batch, names=chosen, progress=_PROGRESS)
 
 
-def _model(source: str | None, device: str) -> "DiffusionModel":
+def _chosen(names: list[str] | None) -> Sequence[str]:
+    from evaluation import recognisers
+
+    return recognisers.DEFAULT if names is None else [name for name in names if name != "none"]
+
+
+def _model(source: str | None, device: str, dtype: str = "float32") -> "DiffusionModel":
+    import torch
+
     from shared.diffusion.model import DiffusionModel
 
-    return DiffusionModel.load(source, device=device)
+    return DiffusionModel.load(source, device=device, dtype=getattr(torch, dtype))
 
 
 def _fewer(bench: "Bench", count: int) -> "Bench":
@@ -173,15 +205,26 @@ def _fewer(bench: "Bench", count: int) -> "Bench":
     return replace(bench, faces=bench.faces[:count])
 
 
-def _reversibility(bench: "Bench", scheme: str, solver: str | None, steps: int | None, scorer: "Scorer | None") -> None:
+def _instruments(out: Path, data: str | None, names: list[str] | None, scenes: int | None, seed: int) -> None:
+    from evaluation.setup import instruments as measure
+
+    measure(out, data=data, names=_chosen(names), scenes=scenes, seed=seed, progress=_PROGRESS)
+
+
+def _reversibility(
+    bench: "Bench", scheme: str, solver: str | None, steps: int | None, eyes: "Eyes", *, channels: bool = False,
+    attacks: bool = True,
+) -> None:  # fmt: skip
     from evaluation import reversibility as table
+    from evaluation.degradations import TABLE_4
     from shared.diffusion.pipeline import HideOptions
 
-    table.run(bench, table.ReversibilityOptions(HideOptions(scheme, solver, steps)), scorer)
+    options = table.ReversibilityOptions(HideOptions(scheme, solver, steps), attacks, TABLE_4 if channels else ())
+    table.run(bench, options, eyes)
 
 
 def _security(
-    bench: "Bench", scheme: str, solver: str | None, steps: int | None, epochs: int, inception: Path | None
+    bench: "Bench", scheme: str, solver: str | None, steps: int | None, epochs: int, features: "Features | None"
 ) -> None:
     from evaluation import security as table
     from evaluation.data import load_set, pick, stack
@@ -195,29 +238,44 @@ def _security(
     except MaterialMissing as error:
         typer.echo(f"Table 3 goes without photographs: {error.detail}", err=True)
         photographs = None
-    options = table.SecurityOptions(HideOptions(scheme, solver, steps), epochs, photographs)
-    table.run(bench, options, _features(inception))
+    table.run(bench, table.SecurityOptions(HideOptions(scheme, solver, steps), epochs, photographs), features)
 
 
-def _ablation(bench: "Bench", without: str, scheme: str, scorer: "Scorer | None", inception: Path | None) -> None:
+def _ablation(bench: "Bench", without: str, scheme: str, eyes: "Eyes") -> None:
     from evaluation import ablation as table
-    from evaluation.lpips import Lpips
     from shared.diffusion.pipeline import HideOptions
 
     models = {"with": bench.model, "without": _model(without, bench.device)}
-    features = _features(inception)
-    lpips = None if features is None else Lpips()
-    table.run(bench, models, HideOptions(scheme), scorer=scorer, features=features, lpips=lpips)
+    table.run(bench, models, HideOptions(scheme), eyes)
 
 
 def _keys(bench: "Bench", model: str | None, schemes: list[str] | None) -> None:
-    import torch
-
     from evaluation import keys as table
-    from shared.diffusion.model import DiffusionModel
 
-    half = DiffusionModel.load(model, device=bench.device, dtype=torch.bfloat16)
-    table.run(bench, schemes or table.COMPARED, half)
+    halves = {name: _model(model, bench.device, dtype) for name, dtype in HALVES.items()}
+    table.run(bench, schemes or table.COMPARED, halves)
+
+
+def _peers(bench: "Bench", ways: list[str] | None) -> None:
+    from evaluation import peers as table
+
+    unknown = set(ways or ()) - set(table.PEERS)
+    if unknown:
+        raise typer.BadParameter(f"the ways are: {', '.join(table.PEERS)}")
+    table.run(bench, ways or tuple(table.PEERS))
+
+
+def _eyes(clip: Path | None, model: str | None, inception: Path | None) -> "Eyes":
+    from evaluation.errors import MaterialMissing
+    from evaluation.lpips import Lpips
+    from evaluation.perception import Eyes
+
+    try:
+        lpips = Lpips()
+    except MaterialMissing as error:
+        typer.echo(f"no LPIPS: {error.detail}", err=True)
+        lpips = None
+    return Eyes(_scorer(clip, model), _features(inception), lpips)
 
 
 def _features(inception: Path | None) -> "Features | None":
@@ -227,7 +285,9 @@ def _features(inception: Path | None) -> "Features | None":
     try:
         return load_features(inception)
     except MaterialMissing as error:
-        typer.echo(f"no Frechet distance and no LPIPS: {error.detail}", err=True)
+        if inception is not None:
+            raise
+        typer.echo(f"no Frechet distance: {error.detail}", err=True)
         return None
 
 
@@ -249,23 +309,42 @@ def _report(out: Path) -> None:
 
 
 class _Progress:
-    """One bar for the table under way, on a terminal only."""
+    """One bar for the table under way; where there is no terminal, a line a table and then one a minute."""
+
+    EVERY = 60.0  # seconds
 
     def __init__(self) -> None:
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._told: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            self._line(what, done, total)
+            return
+        bar = self._bar or self._start()
+        if what not in self._tasks:
+            self._tasks[what] = bar.add_task(what, total=total)
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(self._tasks[what], completed=done, total=total)
+        if done >= total:
+            bar.stop()  # leaves the finished bar on the screen
+
+    def _line(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what in self._told and now - self._told[what] < self.EVERY and done < total:
+            return
+        self._told[what] = now
+        typer.echo(f"{what}: {done} of {total}", err=True)
+
+    def _start(self) -> Any:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns: list[Any] = [TextColumn("{task.description}"), BarColumn()]
-        self._bar = Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn())
-        self._shown = self._bar.console.is_terminal
-        self._tasks: dict[str, Any] = {}
+        self._bar = Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+        return self._bar
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if not self._shown:
-            return
-        if not self._bar.live.is_started:
-            self._bar.start()
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done, total=total)
-        if done >= total and all(task.finished for task in self._bar.tasks):
-            self._bar.stop()
+
+_PROGRESS = _Progress()

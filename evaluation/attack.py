@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from evaluation.alignment import FaceFinder, Found
+from evaluation.alignment import FaceFinder
 from evaluation.data import Picture, Sample
 from evaluation.identity import Identified, identify
 from evaluation.metrics import share
@@ -48,8 +48,8 @@ def recognition_attack(
     finder: FaceFinder,
     recognisers: Sequence[Recogniser],
 ) -> Row:
-    """PSR of probes, made from the faces at `indices`, against the gallery of all `faces` (each probe's own
-    photograph left out).
+    """PSR of probes against the gallery of all `faces`; probe i was made from the face at `indices[i]`, whose own
+    photograph is left out.
 
     A probe without a face of its own is aligned where the original's face was: the attacker who knows the
     method may do that, and every probe then has a place in the ranking.
@@ -85,9 +85,4 @@ def _rates(
         safe = protected(similarity, probe_owners, owners[columns], rank)
         rates[f"rank-{rank}"] = share(safe).as_dict()
         rates[f"rank-{rank}-chance"] = chance(len(columns) - 1, own, rank)
-    return rates
-
-
-def found_rate(pictures: Sequence[Found]) -> float:
-    """Share of pictures that show a face."""
-    return float(np.mean([one.shows_face for one in pictures]))
+    return {**rates, "gallery": len(columns) - 1, "own_mean": float(own.mean())}

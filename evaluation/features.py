@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evaluation.data import Picture
 from evaluation.errors import MaterialMissing
 from evaluation.lpips import Lpips
-from evaluation.metrics import frechet_distance
+from evaluation.metrics import Figure, frechet
 
 Vectors = NDArray[np.float64]
 _CHUNK = 32
@@ -25,9 +25,9 @@ class Features:
     name: str
     embed: Callable[[Picture], Vectors]
 
-    def distance(self, first: Picture, second: Picture) -> float:
+    def distance(self, first: Picture, second: Picture) -> Figure:
         """Frechet distance of two sets; meaningful beside another one of equal counts only."""
-        return frechet_distance(self._all(first), self._all(second))
+        return frechet(self._all(first), self._all(second))
 
     def _all(self, pictures: Picture) -> Vectors:
         parts = range(0, len(pictures), _CHUNK)

@@ -7,24 +7,19 @@ picture counts as not verified; its similarity under the original's landmarks is
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evaluation import prompts
 from evaluation.alignment import FaceFinder, Found
 from evaluation.data import Picture, Sample, stack
-from evaluation.errors import MaterialMissing
-from evaluation.metrics import area_under_roc
+from evaluation.mtcnn import Face
 from evaluation.recognisers import Recogniser, Vectors
+from evaluation.runs import Progress, silent
 
-Indices = NDArray[np.intp]
-FALSE_ACCEPT_RATE = 0.01
 BORROWED = "@original-landmarks"
 
 
@@ -34,25 +29,33 @@ class Calibration:
 
     Attributes:
         threshold: similarity that a share FALSE_ACCEPT_RATE of the pairs of strangers exceeds.
+        threshold_low, threshold_high: its 95 % interval by a bootstrap over people (over pairs, where a protocol
+            gives them): pairs that share a person are not independent.
         strangers: percentiles 0..100 of the similarity of strangers.
-        described_mean, described_pairs: mean similarity and number of pairs of strangers of one description
-        (the
-            same identity prompt). An attacker who guesses the description draws such a stranger, so this is
-            the floor for prompts that are nearly right.
+        described_mean, described_pairs: mean similarity and number of pairs of strangers of one description (the
+            same identity prompt). An attacker who guesses the description draws such a stranger, so this is the
+            floor for prompts that are nearly right.
+        described_accept: share of those pairs above the threshold.
         stranger_mean, stranger_pairs: their mean and number.
-        true_accept: share of pairs of one person (different photographs) above the threshold, of
-        `same_pairs`. auc: area under the ROC of same against stranger.
+        true_accept: share of pairs of one person (different photographs) above the threshold, of `same_pairs`, with
+            its interval by the same bootstrap (each resample has a threshold of its own).
+        auc: area under the ROC of same against stranger.
         undetected: faces of the set in which the detector found none; they are left out.
     """
 
     recogniser: str
     threshold: float
+    threshold_low: float
+    threshold_high: float
     strangers: tuple[float, ...]
     stranger_mean: float
     stranger_pairs: int
     described_mean: float
     described_pairs: int
+    described_accept: float
     true_accept: float
+    true_accept_low: float
+    true_accept_high: float
     same_mean: float
     same_pairs: int
     auc: float
@@ -148,31 +151,50 @@ def _fill(
             rows[place]["similarity"][recogniser.name + mark] = round(float(value), 5)
 
 
-Pair = tuple[str, str, bool]  # names of two samples, and whether they show one person
+def digest_of(samples: Sequence[Sample]) -> str:
+    """16 hex digits over names and pictures of a set."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(sample.name.encode() + hashlib.sha256(sample.picture.tobytes()).digest())
+    return digest.hexdigest()[:16]
 
 
-def calibrate(
-    samples: Sequence[Sample],
-    finder: FaceFinder,
-    recognisers: Sequence[Recogniser],
-    *,
-    pairs: Sequence[Pair] | None = None,
-    batch: int = 32,
-) -> tuple[dict[str, Calibration], Identified]:
-    """Threshold at FALSE_ACCEPT_RATE of a set with identities, and its embeddings.
+def embedded(
+    samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser], *, folder: Path | None = None,
+    batch: int = 32, progress: Progress = silent,
+) -> Identified:  # fmt: skip
+    """Detections and embeddings of a whole set; with a folder, each recogniser's remembered there for this very set."""
+    key = digest_of(samples) if folder is not None else ""
+    path = folder / f"embedded-{key}.npz" if folder is not None else None
+    known: dict[str, Vectors] = {}
+    if path is not None and path.is_file():
+        with np.load(path) as stored:
+            known = {name: stored[name] for name in stored.files}
+    missing = [one for one in recognisers if one.name not in known]
+    if missing or _PLACES not in known:
+        fresh = _embed_all(samples, finder, missing, batch, progress)
+        known[_PLACES] = np.stack([_as_row(one) for one in fresh.found])
+        known |= fresh.vectors
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **known)  # type: ignore[arg-type]
+    found = [_from_row(row) for row in known[_PLACES]]
+    return Identified(found, {one.name: known[one.name] for one in recognisers})
 
-    Args:
-        pairs: a protocol's own pairs (LFW); None: all pairs of the set.
 
-    Raises:
-        MaterialMissing: no pair of strangers, or none of one person, with both faces found.
-    """
-    starts = range(0, len(samples), batch)
-    parts = [identify(stack(samples[start : start + batch]), finder, recognisers) for start in starts]
+_PLACES = "places"
+
+
+def _embed_all(
+    samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser], batch: int, progress: Progress
+) -> Identified:
+    parts = []
+    for start in range(0, len(samples), batch):
+        progress("embedding the set", start, len(samples))
+        parts.append(identify(stack(samples[start : start + batch]), finder, recognisers))
+    progress("embedding the set", len(samples), len(samples))
     found = [one for part in parts for one in part.found]
-    vectors = {r.name: _concatenate([part.vectors[r.name] for part in parts]) for r in recognisers}
-    result = {r.name: _calibration(r, vectors[r.name], samples, pairs) for r in recognisers}
-    return result, Identified(found, vectors)
+    return Identified(found, {r.name: _concatenate([part.vectors[r.name] for part in parts]) for r in recognisers})
 
 
 def _concatenate(parts: Sequence[Vectors]) -> Vectors:
@@ -181,81 +203,11 @@ def _concatenate(parts: Sequence[Vectors]) -> Vectors:
     return np.concatenate(whole)
 
 
-def _all_pairs(samples: Sequence[Sample], seen: NDArray[np.bool_]) -> tuple[Indices, Indices, NDArray[np.bool_]]:
-    owners = np.array([sample.identity or sample.name for sample in samples])
-    places = np.flatnonzero(seen)
-    first, second = (places[part] for part in np.triu_indices(len(places), k=1))
-    return first, second, owners[first] == owners[second]
+def _as_row(found: Found) -> Vectors:
+    """(15,): box, landmarks, confidence; NaN without a face."""
+    face = found.face
+    return np.full(15, np.nan) if face is None else np.r_[face.box, face.landmarks.ravel(), face.confidence]
 
 
-def _given_pairs(
-    samples: Sequence[Sample], seen: NDArray[np.bool_], pairs: Sequence[Pair]
-) -> tuple[Indices, Indices, NDArray[np.bool_]]:
-    place = {sample.name: i for i, sample in enumerate(samples) if seen[i]}
-    known = [(place[a], place[b], same) for a, b, same in pairs if a in place and b in place]
-    columns = np.array(known, dtype=np.intp).reshape(-1, 3)
-    return columns[:, 0], columns[:, 1], columns[:, 2].astype(bool)
-
-
-def _scores(recogniser: Recogniser, vectors: Vectors, first: Indices, second: Indices) -> Vectors:
-    """Similarity of each pair, row by row of the matrix, which as a whole may not fit the memory."""
-    scores = np.empty(len(first))
-    order = np.argsort(first, kind="stable")
-    for part in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
-        if len(part):
-            row = recogniser.similarity(vectors[first[part[:1]]], vectors[second[part]])
-            scores[part] = row[0]
-    return scores
-
-
-def _calibration(
-    recogniser: Recogniser, vectors: Vectors, samples: Sequence[Sample], pairs: Sequence[Pair] | None
-) -> Calibration:
-    seen = ~np.isnan(vectors[:, 0])
-    chosen = _all_pairs(samples, seen) if pairs is None else _given_pairs(samples, seen, pairs)
-    first, second, together = chosen
-    scores = _scores(recogniser, vectors, first, second)
-    strangers, same = scores[~together], scores[together]
-    if not len(strangers) or not len(same):
-        raise MaterialMissing("thresholds need a set with several photographs each of several people, faces visible")
-    described = np.array([prompts.identity(sample.fields) for sample in samples])
-    alike = scores[~together & (described[first] == described[second])]
-    threshold = float(np.quantile(strangers, 1 - FALSE_ACCEPT_RATE))
-    return Calibration(
-        recogniser=recogniser.name,
-        threshold=threshold,
-        strangers=tuple(float(q) for q in np.percentile(strangers, np.arange(101))),
-        stranger_mean=float(strangers.mean()),
-        stranger_pairs=len(strangers),
-        described_mean=float(alike.mean()) if len(alike) else float(strangers.mean()),
-        described_pairs=len(alike),
-        true_accept=float((same > threshold).mean()),
-        same_mean=float(same.mean()),
-        same_pairs=len(same),
-        auc=area_under_roc(strangers[:: max(1, len(strangers) // 5000)], same),
-        undetected=int((~seen).sum()),
-    )
-
-
-def calibrated(
-    folder: Path,
-    samples: Sequence[Sample],
-    finder: FaceFinder,
-    recognisers: Sequence[Recogniser],
-    pairs: Sequence[Pair] | None = None,
-) -> dict[str, Calibration]:
-    """`calibrate`, remembered in `folder/calibration.json` for this very set and these recognisers."""
-    digest = hashlib.sha256("\0".join(r.name for r in recognisers).encode())
-    digest.update(json.dumps(pairs).encode())
-    for sample in samples:
-        digest.update(sample.name.encode() + hashlib.sha256(sample.picture.tobytes()).digest())
-    key, path = digest.hexdigest()[:16], folder / "calibration.json"
-    if path.is_file():
-        stored = json.loads(path.read_text())
-        if stored["key"] == key:
-            rows = [{**row, "strangers": tuple(row["strangers"])} for row in stored["rows"]]
-            return {row["recogniser"]: Calibration(**row) for row in rows}
-    result, _ = calibrate(samples, finder, recognisers, pairs=pairs)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"key": key, "rows": [asdict(one) for one in result.values()]}, indent=1))
-    return result
+def _from_row(row: Vectors) -> Found:
+    return Found(None if np.isnan(row[0]) else Face(row[:4], row[4:14].reshape(5, 2), float(row[14])))

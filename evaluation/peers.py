@@ -3,7 +3,7 @@
 keyed        the product
 matched      the same walks without a key: what the key costs
 paper        DDSR as printed: 60 explicit DDIM steps, prompts alone
-paper-50     CRoSS (NeurIPS 2023) with the same switch of prompts: 50 steps
+paper-50     CRoSS (NeurIPS 2023), the same switch of prompts: 50 explicit DDIM steps
 signs5       5 % of the signs flipped by a key (DiffStega, IJCAI 2024), on our walks
 signs        half of them
 rotation     full orthogonal mixing, on our walks

@@ -8,44 +8,98 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from evaluation.data import Picture
 from evaluation.runs import Row
 
-_KINDS = ("jpeg", "noise", "salt-pepper", "webp", "resize", "blur")
+_KINDS = {
+    "jpeg": "JPEG, quality",
+    "noise": "Gaussian noise, sigma",
+    "salt-pepper": "salt and pepper, share",
+    "webp": "WebP, quality",
+    "resize": "resizing, factor",
+    "blur": "blur, sigma",
+}
+_GREY = "0.55"
+_LABEL = 92  # pixels left of a labelled row
 
 
 def roc_curves(tables: Mapping[str, Row], path: Path) -> Path:
     """Fig. 8: the fusion of StegExpose, one curve a scheme, with chance as the diagonal."""
-    figure, axes = plt.subplots(figsize=(4.2, 4))
+    figure, axes = plt.subplots(figsize=(4.6, 4.4))
     for scheme, table in tables.items():
-        found = table["stegexpose"]
-        label = f"{scheme}, area {found['auc']:.2f}"
-        axes.plot(found["curve"]["false"], found["curve"]["true"], label=label)
-    axes.plot([0, 1], [0, 1], "--", color="grey", label="chance")
+        for key, words in (("stegexpose", ""), ("stegexpose_decoded", ", covers decoded plainly")):
+            found = table.get(key)
+            if found is None:
+                continue
+            low, high = found["auc_interval"]
+            label = f"{scheme}{words}: area {found['auc']:.2f} [{low:.2f}, {high:.2f}]"
+            axes.plot(found["curve"]["false"], found["curve"]["true"], label=label)
+    axes.plot([0, 1], [0, 1], "--", color=_GREY, label="chance")
     axes.set(xlabel="plain samples called suspicious", ylabel="stego pictures called suspicious")
-    axes.legend(loc="lower right")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", title="StegExpose")
+    axes.legend(loc="lower right", fontsize=7)
     return _saved(figure, path)
 
 
 def robustness_curves(tables: Mapping[str, Row], path: Path) -> Path:
-    """Fig. 9: PSNR of the recovered face over the strength of each degradation, one curve a scheme."""
-    figure, grid = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True)
-    for axes, kind in zip(grid.flat, _KINDS, strict=True):
+    """Fig. 9: PSNR of the recovered face over the strength of each degradation, one curve a scheme; dashed, the face
+    itself sent through the channel."""
+    figure, grid = plt.subplots(2, 3, figsize=(10, 6), sharey=True)
+    for axes, (kind, title) in zip(grid.flat, _KINDS.items(), strict=True):
         for scheme, table in tables.items():
-            names = [name for name in table["degraded"] if name.split(" ")[0] == kind]
-            values = [table["recovered"], *(table["degraded"][name] for name in names)]
-            shown = [one["psnr"]["value"] for one in values]
-            low = [one["psnr"]["value"] - one["psnr"]["low"] for one in values]
-            high = [one["psnr"]["high"] - one["psnr"]["value"] for one in values]
-            ticks = ["none", *(name.split(" ")[1] for name in names)]
-            axes.errorbar(range(len(ticks)), shown, yerr=[low, high], marker="o", capsize=2, label=scheme)
-            axes.set_xticks(range(len(ticks)), ticks)
-        axes.set_title(kind)
-    grid[0, 0].set_ylabel("PSNR, dB")
-    grid[1, 0].set_ylabel("PSNR, dB")
-    grid[0, 0].legend()
+            _curve(axes, kind, scheme, table)
+        names = _of_kind(next(iter(tables.values())), kind)
+        axes.set_xticks(range(len(names) + 1), ["none", *(name.split(" ")[1] for name in names)])
+        axes.set_title(title, fontsize=10)
+        axes.grid(axis="y", alpha=0.3)
+    for row in grid:
+        row[0].set_ylabel("PSNR to the original, dB")
+    grid[0, 0].legend(fontsize=8)
+    return _saved(figure, path)
+
+
+def _of_kind(table: Row, kind: str) -> list[str]:
+    return [name for name in table["degraded"] if name.split(" ")[0] == kind]
+
+
+def _curve(axes: plt.Axes, kind: str, scheme: str, table: Row) -> None:
+    names = _of_kind(table, kind)
+    places = list(range(1, len(names) + 1))
+    values = [table["degraded"][name]["psnr"] for name in names]
+    if "recovered" in table:
+        places, values = [0, *places], [table["recovered"]["psnr"], *values]
+    shown = [one["value"] for one in values]
+    errors = [[one["value"] - one["low"] for one in values], [one["high"] - one["value"] for one in values]]
+    style = {"marker": "o"} if "recovered" in table else {"marker": ".", "linestyle": "--", "color": _GREY}
+    axes.errorbar(places, shown, yerr=errors, capsize=2, label=scheme, **style)
+
+
+def identity_points(table: Row, path: Path, kinds: Mapping[str, str]) -> Path:
+    """Similarity to the original, of each recogniser: what came back and what attackers got, among strangers.
+
+    Args:
+        kinds: label of each kind of picture in `table["identity"]`.
+    """
+    names = list(table["calibrations"])
+    figure, grid = plt.subplots(1, len(names), figsize=(2.7 * len(names) + 1, 3.4), sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        one = table["calibrations"][name]
+        axes.axvspan(one["strangers"][1], one["strangers"][99], color="0.9", label="98 % of strangers")
+        axes.axvline(one["threshold"], color="C3", linewidth=1, label="threshold, FAR 1 %")
+        axes.plot([one["same_mean"]], [0], "D", color=_GREY, markersize=5)
+        for place, kind in enumerate(kinds, start=1):
+            found = table["identity"][kind][name].get("similarity")
+            if found is None:
+                axes.text(one["threshold"], place, "no face found", fontsize=7, va="center")
+                continue
+            error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
+            axes.errorbar([found["value"]], [place], xerr=error, marker="o", capsize=3, color="C0")
+        axes.set_yticks(range(len(kinds) + 1), ["another photograph", *kinds.values()])
+        axes.set(title=name, xlim=(-0.25, 1.05), ylim=(len(kinds) + 0.5, -0.5), xlabel="similarity")
+        axes.title.set_fontsize(9)
+    grid[0, -1].legend(fontsize=6, loc="lower right")
     return _saved(figure, path)
 
 
@@ -66,6 +120,22 @@ def contact_sheet(folder: Path, path: Path, *, kinds: Sequence[str], count: int 
     blocks = range(0, len(files[0]) // columns * columns, columns)
     rows = [_row(kind[start : start + columns]) for start in blocks for kind in files]
     Image.fromarray(np.concatenate(rows)).save(path)
+    return path
+
+
+def labelled_sheet(rows: Sequence[tuple[str, Path]], path: Path, *, count: int = 8) -> Path | None:
+    """One row of pictures a (label, folder of pictures); the first `count` names that all folders hold; None if there
+    are none."""
+    names = sorted(set.intersection(*({file.name for file in folder.glob("*.png")} for _, folder in rows)))[:count]
+    if not names:
+        return None
+    lines = []
+    for label, folder in rows:
+        row = _row([folder / name for name in names])
+        margin = Image.new("RGB", (_LABEL, len(row)), "white")
+        ImageDraw.Draw(margin).text((4, len(row) // 2 - 5), label, fill="black")
+        lines.append(np.concatenate([np.asarray(margin), row], axis=1))
+    Image.fromarray(np.concatenate(lines)).save(path)
     return path
 
 

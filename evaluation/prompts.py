@@ -75,7 +75,7 @@ def near(prompt: str) -> str:
     return " ".join([*words[:-1], "stranger" if words[-1] != "stranger" else "person"])
 
 
-def wrong(prompts: Sequence[str], index: int, seed: int) -> str:
-    """Another face's prompt, drawn by the seed from those that differ; the common ones where all agree."""
-    others = [prompt for prompt in (*prompts, *COMMON) if prompt != prompts[index]]
-    return others[int(np.random.default_rng([seed, index]).integers(len(others)))]
+def wrong(prompt: str, pool: Sequence[str], seed: Sequence[int]) -> str:
+    """Another face's prompt, drawn by the seed from those of the pool that differ; the common ones where all agree."""
+    others = [other for other in (*pool, *COMMON) if other != prompt]
+    return others[int(np.random.default_rng(seed).integers(len(others)))]

@@ -16,12 +16,12 @@ import numpy as np
 
 from evaluation import prompts
 from evaluation.alignment import FACE_FOUND
-from evaluation.bench import Bench, Trial, hide_faces, recover_faces
-from evaluation.clip import Scorer
+from evaluation.bench import RECOVERED, Bench, Trial, recover_faces, recovery, row_of, trial_of
 from evaluation.data import Picture
 from evaluation.degradations import TABLE_4, Degradation, degrade
 from evaluation.identity import BORROWED, Calibration, Identified, compare, identify
 from evaluation.metrics import mean, psnr, share, ssim
+from evaluation.perception import BLIND, Eyes, perception
 from evaluation.recognisers import PUBLISHED_THRESHOLDS
 from evaluation.runs import Row, Run, batches
 from shared.diffusion.pipeline import HideOptions
@@ -55,10 +55,11 @@ class ReversibilityOptions:
         }
 
 
-def run(
-    bench: Bench, options: ReversibilityOptions, scorer: Scorer | None = None, *, name: str = "reversibility"
-) -> Row:
+def run(bench: Bench, options: ReversibilityOptions, eyes: Eyes = BLIND, *, name: str = "reversibility") -> Row:
     """Measure every face of the bench, going on where an earlier run stopped, and write the table.
+
+    Args:
+        eyes: networks that look at the stegos and at the recovered pictures.
 
     Returns:
         the figures, as in `table.json`.
@@ -68,11 +69,14 @@ def run(
     done = len(bench.faces) - len(todo)
     for indices in batches(todo, bench.batch):
         bench.progress(name, done, len(bench.faces))
-        store.add(_rows(bench, store, indices, options, scorer))
+        store.add(_rows(bench, store, indices, options, eyes))
         done += len(indices)
     bench.progress(name, done, len(bench.faces))
     rows = [store.rows[key] for key in bench.names]
     table = summary(rows, bench.calibrations, bench.seed)
+    if eyes is not BLIND:
+        originals, recovered = store.load("original", bench.names), store.load(RECOVERED, bench.names)
+        table["perception"] = perception(bench, originals, recovered, eyes)
     store.finish(table, bench.provenance())
     return table
 
@@ -83,68 +87,64 @@ def setup_of(bench: Bench, options: ReversibilityOptions) -> Row:
     return {
         "model": bench.model.fingerprint,
         "seed": bench.seed,
+        "data": bench.data,
         "recognisers": names,
         "options": options.as_dict(),
     }
 
 
-def _rows(
-    bench: Bench,
-    store: Run,
-    indices: Sequence[int],
-    options: ReversibilityOptions,
-    scorer: Scorer | None,
-) -> list[Row]:
-    trial = hide_faces(bench, indices, options.hide)
+def _rows(bench: Bench, store: Run, indices: Sequence[int], options: ReversibilityOptions, eyes: Eyes) -> list[Row]:
+    start = time.process_time()
+    trial = trial_of(bench, indices, options.hide)
     originals = identify(trial.originals, bench.finder, bench.recognisers)
-    start = time.perf_counter()
-    recovered = recover_faces(bench, trial, trial.stegos, trial.prompts)
-    seconds = (time.perf_counter() - start) / len(indices)
-    ceiling = bench.model.decode(bench.model.encode(trial.originals))
-    rows = _base_rows(bench, trial, seconds)
+    rows = _base_rows(bench, trial, options.hide)
     keys = [row["key"] for row in rows]
-    for kind, pictures in (("original", trial.originals), ("stego", trial.stegos), ("recovered", recovered)):
+    recovered = recovered_under(bench, trial, RECOVERED)
+    for kind, pictures in (("original", trial.originals), ("stego", trial.stegos), (RECOVERED, recovered)):
         store.save(kind, keys, pictures)
+    ceiling = bench.model.decode(bench.model.encode(trial.originals))
     _add(rows, "ceiling", measure(bench, originals, trial.originals, ceiling))
-    _add(rows, "recovered", measure(bench, originals, trial.originals, recovered))
+    _add(rows, RECOVERED, measure(bench, originals, trial.originals, recovered))
     _add(rows, "stego", measure(bench, originals, trial.originals, trial.stegos))
-    if scorer is not None:
-        _add(rows, "clip", scorer.judge(trial.stegos, trial.scenes, trial.disguises))
-    if options.attacks:
-        for kind in ATTACKS:
-            _add(rows, kind, measure(bench, originals, trial.originals, _attack(bench, trial, kind)))
+    if eyes.scorer is not None:
+        _add(rows, "clip", eyes.scorer.judge(trial.stegos, trial.scenes, trial.disguises))
+    for kind in ATTACKS if options.attacks else ():
+        _add(rows, kind, measure(bench, originals, trial.originals, recovered_under(bench, trial, kind)))
     for degradation in options.degradations:
-        stegos = degrade(trial.stegos, degradation, keys, bench.seed)
-        picture = recover_faces(bench, trial, stegos, trial.prompts)
         known = originals if options.degraded_identity else None
-        _add(rows, degradation.name, measure(bench, known, trial.originals, picture))
-    return rows
+        pictures = recovered_through(bench, trial, degradation)
+        _add(rows, degradation.name, measure(bench, known, trial.originals, pictures))
+    seconds = (time.process_time() - start) / len(rows)
+    return [{**row, "cpu_seconds": round(seconds, 3)} for row in rows]
 
 
-def _base_rows(bench: Bench, trial: Trial, seconds: float) -> list[Row]:
-    return [
-        {
-            "key": bench.faces[index].name,
-            "scene": scene,
-            "disguise": text,
-            "evaluations": trial.evaluations,
-            "hide_seconds": round(trial.seconds, 4),
-            "recover_seconds": round(seconds, 4),
-        }
-        for index, scene, text in zip(trial.indices, trial.scenes, trial.disguises, strict=True)
-    ]
+def _base_rows(bench: Bench, trial: Trial, hide: HideOptions) -> list[Row]:
+    told = ("scene", "disguise", "evaluations", "recover_evaluations", "hide_seconds", "recover_seconds")
+    rows = [(bench.faces[index].name, row_of(bench, hide, index)) for index in trial.indices]
+    return [{"key": name, **{key: row[key] for key in told}} for name, row in rows]
 
 
-def _attack(bench: Bench, trial: Trial, kind: str) -> Picture:
-    """Pictures that someone gets who knows the stego, its recipe and the model, but not the identity
-    prompt."""
+def recovered_through(bench: Bench, trial: Trial, degradation: Degradation) -> Picture:
+    """What the receiver gets when the stego went through a lossy channel."""
+    names = [bench.faces[i].name for i in trial.indices]
+
+    def make() -> Picture:
+        return recover_faces(bench, trial, degrade(trial.stegos, degradation, names, bench.seed), trial.prompts)
+
+    return recovery(bench, trial, degradation.name, make)
+
+
+def recovered_under(bench: Bench, trial: Trial, kind: str) -> Picture:
+    """Pictures that somebody gets who knows the stego, its recipe and the model: under the identity prompt
+    (RECOVERED), or one of ATTACKS without it."""
+    keyed, texts = True, list(trial.prompts)
     if kind == "wrong":
-        texts = [prompts.wrong(bench.prompts, index, bench.seed) for index in trial.indices]
-        return recover_faces(bench, trial, trial.stegos, texts)
-    if kind == "near":
-        return recover_faces(bench, trial, trial.stegos, [prompts.near(text) for text in trial.prompts])
-    nothing = [prompts.NO_PROMPT] * len(trial.prompts)
-    return recover_faces(bench, trial, trial.stegos, nothing, keyed=False)
+        texts = [bench.others(index) for index in trial.indices]
+    elif kind == "near":
+        texts = [prompts.near(text) for text in trial.prompts]
+    elif kind == "none":
+        keyed, texts = False, [prompts.NO_PROMPT] * len(trial.prompts)
+    return recovery(bench, trial, kind, lambda: recover_faces(bench, trial, trial.stegos, texts, keyed=keyed))
 
 
 def measure(bench: Bench, known: Identified | None, originals: Picture, pictures: Picture) -> list[Row]:
@@ -178,6 +178,8 @@ def summary(rows: Sequence[Row], calibrations: Mapping[str, Calibration], seed: 
         "hide_seconds": mean([row["hide_seconds"] for row in rows], seed).as_dict(),
         "recover_seconds": mean([row["recover_seconds"] for row in rows], seed).as_dict(),
         "evaluations": rows[0]["evaluations"],
+        "recover_evaluations": rows[0]["recover_evaluations"],
+        "cpu_seconds": round(float(np.mean([row["cpu_seconds"] for row in rows])), 2),
         "by_scene": _by_scene(rows, seed),
     }
     kinds = [kind for kind in ("ceiling", "recovered", "stego", *ATTACKS) if kind in rows[0]]

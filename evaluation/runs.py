@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,14 @@ class Provenance:
     model: str  # fingerprint
     seed: int
     threads: int
+    data: str = ""
+    day: str = ""
 
     @classmethod
-    def here(cls, model: str, seed: int, device: str) -> "Provenance":
+    def here(cls, model: str, seed: int, device: str, data: str = "") -> "Provenance":
         words = [Path(sys.argv[0]).name, *(Path(a).name if os.path.isabs(a) else a for a in sys.argv[1:])]
-        return cls(" ".join(words), commit(), device, model, seed, torch.get_num_threads())
+        day = datetime.now(UTC).date().isoformat()
+        return cls(" ".join(words), commit(), device, model, seed, torch.get_num_threads(), data, day)
 
     def as_dict(self) -> Row:
         return dict(vars(self))
@@ -101,7 +105,9 @@ class Run:
         for key, picture in zip(keys, pictures, strict=True):
             path = self.picture(kind, key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path)
+            half = path.with_suffix(".part")
+            Image.fromarray(picture).save(half, "PNG")
+            half.replace(path)  # a killed run leaves no half picture behind
 
     def load(self, kind: str, keys: Sequence[str]) -> NDArray[np.uint8]:
         """The pictures kept by `save`, (B, H, W, 3)."""
@@ -109,6 +115,20 @@ class Run:
 
     def picture(self, kind: str, key: str) -> Path:
         return self.folder / "pictures" / kind / f"{Path(key).with_suffix('').as_posix().replace('/', '_')}.png"
+
+    def part(self, name: str, depends: Any, make: Callable[[], Row]) -> Row:
+        """The figures that `make` computes, remembered in `parts/NAME.json` as long as `depends` stays what it was."""
+        path = self.folder / "parts" / f"{name}.json"
+        wanted = json.loads(json.dumps([self.setup, depends]))
+        if path.is_file():
+            stored: Row = json.loads(path.read_text())
+            if stored["depends"] == wanted:
+                row: Row = stored["row"]
+                return row
+        row = json.loads(json.dumps(make()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"depends": wanted, "row": row}, indent=1))
+        return row
 
     def finish(self, table: Mapping[str, Any], provenance: Provenance) -> Path:
         path = self.folder / "table.json"

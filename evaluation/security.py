@@ -1,25 +1,26 @@
 """Is a stego picture told from a plain one, and does it give its face away? (Fig. 8, Tables 2 and 3.)
 
-Covers are plain samples of the same model, prompt and solver, through the same PNG file: what else differed
-would be what the detectors find.
+Covers are samples of the same model, prompt and solver that hide nothing, drawn as stegos are and through the same
+PNG file: what else differed would be what the detectors find. The same samples decoded as any other program would
+(`decoded`: full contrast, no closed loop) stand beside them: against those, our way of drawing is what shows.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import reversibility, stegexpose
+from evaluation import stegexpose
 from evaluation.attack import recognition_attack
-from evaluation.bench import Bench
+from evaluation.bench import Bench, row_of, trial_of
 from evaluation.data import Picture, stack
 from evaluation.detector import detect
 from evaluation.features import Features
-from evaluation.identity import identify
+from evaluation.identity import embedded
 from evaluation.latents import plain_samples
 from evaluation.metrics import area_under_roc, mean, roc, share
-from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Row, Run, batches
 from shared.diffusion.pipeline import HideOptions
 
@@ -39,42 +40,60 @@ class SecurityOptions:
 
 
 def run(bench: Bench, options: SecurityOptions, features: Features | None = None) -> Row:
-    """Hide every face of the bench (or take the pictures of an earlier run), draw as many covers, judge
-    both."""
+    """Hide every face of the bench (or take the stegos of an earlier table), draw as many covers, judge both."""
     name = f"security/{options.hide.scheme}"
-    hiding = ReversibilityOptions(options.hide, attacks=False, degradations=(), degraded_identity=False)
-    reversibility.run(bench, hiding, name=name)
-    setup = reversibility.setup_of(bench, hiding)
-    store = Run(bench.out / name, setup)
-    keys = bench.names
-    stegos, covers = store.load("stego", keys), _covers(bench, store, options.hide)
+    hide = options.hide
+    words = [hide.scheme, hide.resolved_solver, hide.resolved_steps]
+    setup = {"model": bench.model.fingerprint, "seed": bench.seed, "data": bench.data, "options": words}
+    store, keys, start = Run(bench.out / name, setup), bench.names, time.process_time()
+    stegos = _stegos(bench, store, hide)
+    covers, decoded = _covers(bench, store, hide)
+    others = {"cover": covers} if np.array_equal(covers, decoded) else {"cover": covers, "decoded": decoded}
     table: Row = {
         "count": len(keys),
-        "stegexpose": steganalysis(covers, stegos, bench.seed),
-        "stegexpose_control": _control(covers, bench.seed),
+        "stegexpose": store.part("stegexpose", keys, lambda: steganalysis(covers, stegos, bench.seed)),
+        "stegexpose_control": store.part("stegexpose_control", keys, lambda: _control(covers, bench.seed)),
     }
+    if "decoded" in others:
+        table["stegexpose_decoded"] = store.part(
+            "stegexpose_decoded", keys, lambda: steganalysis(decoded, stegos, bench.seed)
+        )
     if options.epochs and len(keys) >= 8:
-        table["detector"] = _trained(bench, covers, stegos, options.epochs)
-    if bench.recognisers:
-        table["recognition"] = _recognition(bench, stegos, covers)
+        made = [keys, options.epochs]
+        table["detector"] = store.part("detector", made, lambda: _trained(bench, others, stegos, options.epochs))
+    if bench.recognisers and bench.gallery:
+        made = [keys, [one.name for one in bench.recognisers]]
+        table["recognition"] = store.part("recognition", made, lambda: _recognition(bench, stegos, covers))
     if features is not None:
         table["naturalness"] = _naturalness(features, stegos, covers, options.scenes)
+    table["cpu_seconds"] = round((time.process_time() - start) / len(keys), 2)
     store.finish(table, bench.provenance())
     return table
 
 
-def _covers(bench: Bench, store: Run, options: HideOptions) -> Picture:
-    """One plain sample for each stego, under its disguise prompt; kept, so that a stopped run goes on."""
+def _stegos(bench: Bench, store: Run, options: HideOptions) -> Picture:
+    parts = []
+    for indices in batches(range(len(bench.faces)), bench.batch):
+        bench.progress("stegos", indices[0], len(bench.faces))
+        trial = trial_of(bench, indices, options)
+        store.save("stego", [bench.faces[i].name for i in indices], trial.stegos)
+        parts.append(trial.stegos)
+    return np.concatenate(parts)
+
+
+def _covers(bench: Bench, store: Run, options: HideOptions) -> tuple[Picture, Picture]:
+    """A plain sample for each stego, under its disguise prompt, drawn in both ways; kept, so that a stopped run goes
+    on."""
     keys = bench.names
     todo = [i for i, key in enumerate(keys) if not store.picture("cover", key).is_file()]
     for indices in batches(todo, bench.batch):
-        bench.progress("covers", len(keys) - len(todo), len(keys))
+        bench.progress("covers", indices[0], len(keys))
         names = [keys[i] for i in indices]
-        disguises = [store.rows[name]["disguise"] for name in names]
+        disguises = [row_of(bench, options, i)["disguise"] for i in indices]
         drawn, decoded = plain_samples(bench.model, disguises, options, names, bench.seed)
         store.save("decoded", names, decoded)
         store.save("cover", names, drawn)
-    return store.load("cover", keys)
+    return store.load("cover", keys), store.load("decoded", keys)
 
 
 def steganalysis(covers: Picture, stegos: Picture, seed: int) -> Row:
@@ -117,33 +136,42 @@ def _control(covers: Picture, seed: int) -> Row:
     for rate in (0.05, 0.25, 0.5, 1.0):
         marked = [stegexpose.embed_lsb(picture, rate, rng) for picture in covers]
         dirty = np.array([stegexpose.fused(stegexpose.scores(picture)) for picture in marked])
-        table[f"lsb {rate:g}"] = {"auc": area_under_roc(clean, dirty), "score": float(dirty.mean())}
+        table[f"lsb {rate:g}"] = {
+            "auc": area_under_roc(clean, dirty),
+            "auc_interval": auc_interval(clean, dirty, seed),
+            "score": mean(dirty, seed).as_dict(),
+        }
     return table
 
 
-def _trained(bench: Bench, covers: Picture, stegos: Picture, epochs: int) -> Row:
-    """The small network on stego against cover; and on LSB replacement, which it must find, as a control."""
-    rng = np.random.default_rng(bench.seed)
-    marked = np.stack([stegexpose.embed_lsb(picture, 1.0, rng) for picture in covers])
-    table: Row = {}
-    for name, others in (("stego", stegos), ("control_lsb", marked)):
-        found = detect(covers, others, seed=bench.seed, epochs=epochs, progress=bench.progress)
+def _trained(bench: Bench, others: Mapping[str, Picture], stegos: Picture, epochs: int) -> Row:
+    """The small network on stego against cover (and against `decoded`); and on LSB replacement at a quarter and in
+    full, which tells what it can find at this number of pictures."""
+    rng, covers = np.random.default_rng(bench.seed), others["cover"]
+    pairs = {f"stego against {name}": (pictures, stegos) for name, pictures in others.items()}
+    for rate in (0.25, 1.0):
+        marked = np.stack([stegexpose.embed_lsb(picture, rate, rng) for picture in covers])
+        pairs[f"lsb {rate:g} against cover"] = (covers, marked)
+    table: Row = {"epochs": epochs, "training_pictures": len(covers)}
+    for name, (first, second) in pairs.items():
+        found = detect(first, second, seed=bench.seed, epochs=epochs, progress=bench.progress)
         table[name] = {
             "accuracy": found.accuracy.as_dict(),
             "auc": found.auc,
             "auc_interval": auc_interval(found.cover_scores, found.stego_scores, bench.seed),
         }
-    return {"epochs": epochs, "training_pictures": len(covers), **table}
+    return table
 
 
 def _recognition(bench: Bench, stegos: Picture, covers: Picture) -> Row:
-    """Table 2 for the stego, for pictures that hide nothing (what any scene gives), and for the faces as
-    they are."""
-    originals = stack(bench.faces)
-    gallery = identify(originals, bench.finder, bench.recognisers)
-    sides = {"stego": stegos, "cover": covers, "unprotected": originals}
+    """Table 2 for the stego, for pictures that hide nothing (what any scene gives), and for the faces as they are.
+    The gallery is the whole set."""
+    gallery = embedded(bench.gallery, bench.finder, bench.recognisers, folder=bench.out, progress=bench.progress)
+    place = {sample.name: i for i, sample in enumerate(bench.gallery)}
+    own = [place[name] for name in bench.names]
+    sides = {"stego": stegos, "cover": covers, "unprotected": stack(bench.faces)}
     return {
-        name: recognition_attack(pictures, range(len(pictures)), bench.faces, gallery, bench.finder, bench.recognisers)
+        name: recognition_attack(pictures, own, bench.gallery, gallery, bench.finder, bench.recognisers)
         for name, pictures in sides.items()
     }
 
@@ -151,10 +179,10 @@ def _recognition(bench: Bench, stegos: Picture, covers: Picture) -> Row:
 def _naturalness(features: Features, stegos: Picture, covers: Picture, scenes: Picture | None) -> Row:
     """Frechet distances at one count: stego and cover against photographs, and photographs against others."""
     table: Row = {"features": features.name, "count": len(stegos)}
-    table["stego_to_cover"] = features.distance(stegos, covers)
+    table["stego_to_cover"] = features.distance(stegos, covers).as_dict()
     if scenes is not None and len(scenes) >= 2 * len(stegos):
         half = len(stegos)
-        table["stego_to_photographs"] = features.distance(stegos, scenes[:half])
-        table["cover_to_photographs"] = features.distance(covers, scenes[:half])
-        table["photographs_to_photographs"] = features.distance(scenes[half : 2 * half], scenes[:half])
+        table["stego_to_photographs"] = features.distance(stegos, scenes[:half]).as_dict()
+        table["cover_to_photographs"] = features.distance(covers, scenes[:half]).as_dict()
+        table["photographs_to_photographs"] = features.distance(scenes[half : 2 * half], scenes[:half]).as_dict()
     return table

@@ -10,7 +10,9 @@ import torch
 
 from evaluation.alignment import FaceFinder, Found
 from evaluation.bench import Bench
+from evaluation.calibration import calibrate
 from evaluation.data import Picture, Sample
+from evaluation.identity import embedded
 from evaluation.mtcnn import Face
 from evaluation.recognisers import CosineRecogniser, Preprocessing
 from shared.diffusion.model import DiffusionModel
@@ -75,11 +77,9 @@ def mean_colours(name: str = "mean-colours") -> CosineRecogniser:
 
 @pytest.fixture
 def bench(tiny: DiffusionModel, tmp_path: Path) -> Bench:
-    from evaluation.identity import calibrate
-
     faces, finder, recogniser = drawn_samples(8), CentreFinder(), mean_colours()
-    calibrations, _ = calibrate(faces, finder, [recogniser])
-    return Bench(tiny, faces, finder, [recogniser], calibrations, tmp_path, seed=3, batch=4)
+    calibrations = calibrate(faces, embedded(faces, finder, [recogniser]), [recogniser])
+    return Bench(tiny, faces, finder, [recogniser], calibrations, tmp_path, gallery=faces, seed=3, batch=4)
 
 
 @pytest.fixture(scope="session")

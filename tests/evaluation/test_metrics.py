@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from evaluation.metrics import (
     IDENTICAL_DB,
     area_under_roc,
+    frechet,
     frechet_distance,
     mean,
     psnr,
@@ -92,6 +93,21 @@ def test_frechet_distance_against_the_matrix_square_root() -> None:
     cross = np.trace(sqrtm(c1 @ c2).real)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1 + c2) - 2 * cross
     assert frechet_distance(a, b) == pytest.approx(expected)
+
+
+def test_frechet_interval_is_that_of_repeated_draws() -> None:
+    rng = np.random.default_rng(5)
+
+    def draw(mean: float) -> np.ndarray:
+        return rng.normal(mean, 1, (200, 3))
+
+    values = np.array([frechet_distance(draw(0), draw(1)) for _ in range(200)])
+    figures = [frechet(draw(0), draw(1)) for _ in range(40)]
+    width = np.mean([figure.high - figure.low for figure in figures]) / (2 * 1.96)
+    assert width == pytest.approx(values.std(), rel=0.3)
+    inside = np.mean([figure.low <= values.mean() <= figure.high for figure in figures])
+    assert inside > 0.8
+    assert frechet(draw(0), draw(0)).low >= 0
 
 
 def test_roc_against_scikit_learn() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from evaluation import recognisers
 from evaluation.alignment import FaceFinder
+from evaluation.calibration import calibrate
 from evaluation.data import load_set, pick, stack
-from evaluation.identity import calibrate
+from evaluation.identity import embedded
 from evaluation.lpips import Lpips
 from evaluation.setup import FACES, SCENES
 
@@ -34,7 +35,8 @@ def test_recogniser_tells_people_apart(material: Path, name: str) -> None:
     faces = load_set(None, FACES)
     owners = list(dict.fromkeys(sample.identity for sample in faces))[:12]
     few = [one for owner in owners for one in [s for s in faces if s.identity == owner][:2]]
-    calibration = calibrate(few, FaceFinder(), recognisers.load([name]))[0][name]
+    loaded = recognisers.load([name])
+    calibration = calibrate(few, embedded(few, FaceFinder(), loaded), loaded)[name]
     assert calibration.undetected == 0
     assert calibration.auc > 0.85
     assert calibration.same_mean > calibration.threshold or name == "faceres-deep-1024"

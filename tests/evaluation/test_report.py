@@ -10,9 +10,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluation import report, reversibility, robustness, security
+from evaluation import report, reversibility, robustness, security, verdicts
 from evaluation.bench import Bench
 from evaluation.degradations import TABLE_4
+from evaluation.markdown import figure
 from shared.diffusion.pipeline import HideOptions
 from tests.evaluation.conftest import drawn_samples
 
@@ -23,13 +24,13 @@ def test_report_shows_each_figure_with_its_interval_and_verdict(bench: Bench) ->
     table = reversibility.run(bench, reversibility.ReversibilityOptions(QUICK, degradations=TABLE_4[:1]))
     security.run(bench, security.SecurityOptions(QUICK, epochs=1))
     text = report.write_report(bench.out).read_text()
-    assert report.figure(table["recovered"]["psnr"]) in text
-    assert "| PSNR (Table 1), dB | 35.11 |" in text
+    assert figure(table["recovered"]["psnr"]) in text
+    assert "| PSNR, dB (Table 1) | 35.11 |" in text
     assert "not reached" in text  # random weights reach nothing
     assert bench.model.fingerprint in text
     assert "wrong prompt" in text
     assert "noise 10" in text
-    for name in ("roc.png", "sheet.png"):
+    for name in ("roc.png", "sheet.png", "identity.png"):
         with Image.open(bench.out / name) as picture:
             picture.verify()
         assert f"({name})" in text
@@ -37,8 +38,7 @@ def test_report_shows_each_figure_with_its_interval_and_verdict(bench: Bench) ->
 
 def test_verdicts() -> None:
     def verdict(low: float, high: float) -> str:
-        row = {"value": (low + high) / 2, "low": low, "high": high, "count": 9, "interval": "bootstrap"}
-        return report._verdict("x", 35.11, row, 1.0, 2)[3]
+        return verdicts.verdict(35.11, {"low": low, "high": high})
 
     assert verdict(35.2, 36) == "beaten"
     assert verdict(34, 35) == "not reached"
@@ -65,7 +65,9 @@ def test_command_measures_a_tar(tiny_folder: Path, tmp_path: Path, monkeypatch: 
     app = typer.Typer()
     register(app)
     words = ["eval", "robustness", "--data", str(tmp_path / "set.tar"), "--model", str(tiny_folder), "--limit", "2"]
-    result = CliRunner().invoke(app, [*words, "--scheme", "matched", "--out", str(tmp_path / "run")])
+    result = CliRunner().invoke(
+        app, [*words, "--scheme", "matched", "--recogniser", "none", "--out", str(tmp_path / "run")]
+    )
     assert result.exit_code == 0, result.output
     table = json.loads((tmp_path / "run/robustness/matched/table.json").read_text())
     assert table["count"] == 2

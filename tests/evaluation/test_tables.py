@@ -2,6 +2,7 @@
 weights."""
 
 import json
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import keys, reversibility, robustness, security
-from evaluation.ablation import perception
+from evaluation import ablation, keys, peers, reversibility, robustness, security
+from evaluation import bench as trials
 from evaluation.bench import Bench, hide_faces, recover_faces
 from evaluation.degradations import TABLE_4
 from evaluation.metrics import psnr
 from evaluation.peers import PEERS
-from evaluation.report import write_report
+from evaluation.perception import BLIND, Eyes, perception
+from evaluation.report import tables_of, write_report
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Run
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.tiny import build_tiny
 from shared.errors import InvalidOption
 
 QUICK = HideOptions("matched", solver="heun", steps=2)  # without a key, whose stretching is slow by design
@@ -99,7 +102,7 @@ def test_security_compares_with_plain_samples_of_the_same_prompts(bench: Bench) 
     assert curve["true"][0] >= 0
     assert curve["true"][-1] == 1
     assert np.all(np.diff(curve["true"]) >= 0)
-    assert 0 <= table["detector"]["stego"]["accuracy"]["value"] <= 1
+    assert 0 <= table["detector"]["stego against cover"]["accuracy"]["value"] <= 1
     unprotected = table["recognition"]["unprotected"]["recognisers"]["mean-colours"]
     assert unprotected["rank-1"]["value"] < unprotected["rank-1-chance"]
     # 8 faces of 4 people: one other picture of the probe's identity among seven.
@@ -115,6 +118,10 @@ def test_robustness_measures_every_degradation_of_the_table(bench: Bench, monkey
     table = robustness.run(few, ["matched"])["matched"]
     assert {one.name for one in TABLE_4} <= set(table["degraded"])
     assert {"webp 80", "resize 0.5", "blur 1"} <= set(table["degraded"])
+    unprotected = json.loads((bench.out / "robustness/unprotected/table.json").read_text())
+    assert set(unprotected["degraded"]) == set(table["degraded"])
+    # White noise of 10 grey levels: 20 log10(255 / 10) dB, a little more where it is clipped.
+    assert unprotected["degraded"]["noise 10"]["psnr"]["value"] == pytest.approx(28.1, abs=0.4)
 
 
 def test_keys_give_every_table_of_both_schemes(
@@ -123,20 +130,28 @@ def test_keys_give_every_table_of_both_schemes(
     monkeypatch.setattr(keys.prompts, "COMMON", keys.prompts.COMMON[:1])
     monkeypatch.setattr(keys, "HideOptions", lambda scheme: HideOptions(scheme, steps=2))
     half = DiffusionModel.load(tiny_folder, dtype=torch.bfloat16)
-    tables = keys.run(replace(bench, faces=bench.faces[:2]), half=half)
+    tables = keys.run(replace(bench, faces=bench.faces[:2]), halves={"half precision": half})
     # The paper passes the noise on as it is; ours under a key.
     assert tables["paper"]["known_pair"]["another nonce"]["as it is"]["value"] == pytest.approx(1)
     assert abs(tables["keyed"]["known_pair"]["another nonce"]["as it is"]["value"]) < 0.15
     for table in tables.values():
-        assert set(table["linkage"]) == {"gallery", "chance", "noise", "magnitude", "band energies"}
+        views = {"noise", "magnitude", "band energies", "group lengths"}
+        assert set(table["linkage"]) == {"gallery", "chance", *views}
         assert table["linkage"]["chance"] == 0.5
         assert set(table["machines"]) == {
-            "count", "as hidden", "batch of one", "2 threads for 1", "half precision",
+            "count", "as hidden, batch of 2", "batch of one", "2 threads for 1", "half precision",
         }  # fmt: skip
         assert set(table["attacked"]) == {"wrong", "near", "none"}
     assert torch.get_num_threads() == 1
     text = write_report(bench.out).read_text()
-    for words in ("### paper", "### keyed", "one word off", "band energies", "half precision", "another nonce"):
+    for words in (
+        "### Scheme paper",
+        "### Scheme keyed",
+        "one word off",
+        "band energies",
+        "half precision",
+        "another nonce",
+    ):
         assert words in text
 
 
@@ -162,4 +177,92 @@ def test_peers_are_options_that_exist() -> None:
 
 def test_perception_is_silent_about_parts_not_given(bench: Bench) -> None:
     pictures = np.stack([sample.picture for sample in bench.faces])
-    assert perception(bench, pictures, pictures, None, None, None) == {}
+    assert perception(bench, pictures, pictures, BLIND) == {}
+
+
+def test_tables_share_hidings_recoveries_and_channels(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("hide", "recover"):
+        real = getattr(trials, name)
+        monkeypatch.setattr(trials, name, lambda *a, real=real, name=name, **k: calls.append(name) or real(*a, **k))
+    few = replace(bench, faces=bench.faces[:4])
+    reversibility.run(few, options())
+    # One batch: hidden once; recovered clean, under three attacks, and through one channel.
+    assert (calls.count("hide"), calls.count("recover")) == (1, 5)
+    security.run(few, security.SecurityOptions(QUICK, epochs=0))
+    reversibility.run(few, options(), name="elsewhere")
+    assert (calls.count("hide"), calls.count("recover")) == (1, 5)
+    reversibility.run(few, options(degradations=TABLE_4[3:5]), name="more")
+    assert (calls.count("hide"), calls.count("recover")) == (1, 6)
+    rows = [
+        [json.loads(line) for line in (bench.out / name / "rows.jsonl").read_text().splitlines()]
+        for name in ("reversibility", "elsewhere")
+    ]
+    for first, second in zip(*rows, strict=True):
+        assert {k: v for k, v in first.items() if k != "cpu_seconds"} == {
+            k: v for k, v in second.items() if k != "cpu_seconds"
+        }
+
+
+def test_trials_of_another_seed_are_refused(bench: Bench) -> None:
+    few = replace(bench, faces=bench.faces[:2])
+    reversibility.run(few, options(attacks=False, degradations=()))
+    with pytest.raises(InvalidOption, match="another setup"):
+        reversibility.run(replace(few, seed=4, trials={}), options(attacks=False, degradations=()), name="again")
+
+
+def test_evaluations_are_counted_on_both_sides(bench: Bench) -> None:
+    table = reversibility.run(replace(bench, faces=bench.faces[:2]), options(attacks=False, degradations=()))
+    # Heun: two evaluations a step, two steps a walk, two walks.
+    assert (table["evaluations"], table["recover_evaluations"]) == (8, 8)
+
+
+def test_peers_give_one_table_with_all_columns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = {"matched": QUICK, "paper": HideOptions("paper", steps=2), "signs": HideOptions("signs", steps=2)}
+    monkeypatch.setattr(peers, "PEERS", ways)
+    tables = peers.run(replace(bench, faces=bench.faces[:2]), tuple(ways))
+    assert {name: table["evaluations"] for name, table in tables.items()} == {"matched": 8, "paper": 4, "signs": 8}
+    for table in tables.values():
+        assert set(table["degraded"]) == {"jpeg 40"}
+    text = write_report(bench.out).read_text()
+    (head,) = [line for line in text.splitlines() if line.startswith("| way |")]
+    for words in ("PSNR", "SSIM", "verified", "wrong prompt verified", "JPEG 40", "evaluations", "seconds"):
+        assert words in head
+    assert sum(line.startswith(("| matched |", "| paper |", "| signs |")) for line in text.splitlines()) == 3
+
+
+def test_ablation_sets_two_models_side_by_side(bench: Bench, tmp_path: Path) -> None:
+    other = DiffusionModel.load(build_tiny(tmp_path / "other", seed=1))
+    models = {"with": bench.model, "without": other}
+    ablation.run(replace(bench, faces=bench.faces[:3]), models, QUICK, Eyes())
+    tables = tables_of(bench.out, "ablation")
+    assert tables["with"]["made"]["model"] == bench.model.fingerprint
+    assert tables["without"]["made"]["model"] == other.fingerprint
+    assert tables["with"]["recovered"] != tables["without"]["recovered"]
+    text = write_report(bench.out).read_text()
+    assert "| paper, without |" in text
+    assert "(ablation.png)" in text
+
+
+def test_the_detectors_see_how_a_stego_is_drawn_only_against_plain_decoding(bench: Bench) -> None:
+    drawn = replace(bench.model.extras, contrast=0.5)
+    model = copy(bench.model)
+    model.extras = drawn
+    security.run(replace(bench, model=model), security.SecurityOptions(QUICK, epochs=0))
+    table = json.loads((bench.out / "security/matched/table.json").read_text())
+    assert "stegexpose_decoded" in table
+    store = Run(bench.out / "security/matched", table["setup"])
+    spread = {kind: float(store.load(kind, bench.names).std()) for kind in ("stego", "cover", "decoded")}
+    assert spread["cover"] < 0.75 * spread["decoded"]
+
+
+def test_a_stopped_part_is_computed_once(tmp_path: Path) -> None:
+    store, calls = Run(tmp_path / "run", {"seed": 0}), []
+
+    def make() -> dict[str, int]:
+        calls.append(1)
+        return {"value": len(calls)}
+
+    assert store.part("one", ["a"], make) == store.part("one", ["a"], make) == {"value": 1}
+    assert Run(tmp_path / "run", {"seed": 0}).part("one", ["a"], make) == {"value": 1}
+    assert store.part("one", ["a", "b"], make) == {"value": 2}

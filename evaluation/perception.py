@@ -1,0 +1,45 @@
+"""What networks see in recovered pictures, beside the originals. Every part is optional and named where it is given."""
+
+from dataclasses import dataclass
+
+from evaluation.bench import Bench
+from evaluation.clip import Scorer
+from evaluation.data import Picture
+from evaluation.features import Features
+from evaluation.lpips import Lpips
+from evaluation.metrics import mean
+from evaluation.runs import Row
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """Networks that look at pictures; None: not to be had.
+
+    Attributes:
+        scorer: the small CLIP.
+        features: for a Frechet distance.
+        lpips: perceptual distance of pairs.
+    """
+
+    scorer: Scorer | None = None
+    features: Features | None = None
+    lpips: Lpips | None = None
+
+
+BLIND = Eyes()
+
+
+def perception(bench: Bench, originals: Picture, recovered: Picture, eyes: Eyes) -> Row:
+    """CLIP similarity to the identity prompt, Frechet distance of recovered to original pictures, and LPIPS."""
+    table: Row = {}
+    if eyes.scorer is not None:
+        texts = eyes.scorer.embed_texts(bench.prompts)
+        for name, pictures in (("recovered", recovered), ("original", originals)):
+            values = (eyes.scorer.embed_pictures(pictures) * texts).sum(axis=1)
+            table[f"clip_to_identity_prompt_{name}"] = mean(values, bench.seed).as_dict()
+    if eyes.features is not None and len(recovered) >= 2:
+        distance = eyes.features.distance(recovered, originals)
+        table["frechet"] = {"features": eyes.features.name, **distance.as_dict()}
+    if eyes.lpips is not None:
+        table["lpips"] = mean(eyes.lpips.distance(originals, recovered), bench.seed).as_dict()
+    return table
