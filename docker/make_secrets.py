@@ -4,20 +4,22 @@
 `make_secrets.py grafana` the password of Grafana's `admin`. Nothing is printed otherwise. Folders, each a volume of
 its own:
 
-    redis/       password (0600, for services and worker), redis.conf (0640, for Redis by its group)
+    redis/       redis.conf (0640, for Redis by its group; holds hashes of passwords),
+                 admin.password and scaler.password (0640), of Redis' users of these names
+    redis-*/     password (0600) of Redis' users service and worker
     api/         api.keys: name and SHA-256 of each key, for the services
     caller/      api.key: the caller's key (0600), for nobody but `show`
     prometheus/  api.key: a key that opens /metrics only (0640, for Prometheus by its group)
     grafana/     password (0640, for Grafana by its group)
 """
 
+import hashlib
 import os
 import secrets
 import sys
 from pathlib import Path
 
 from services.common.keys import new_key
-from shared.envelope import read_secret, write_secret
 
 FOLDER = Path("/var/lib/ddsr")
 TEMPLATE = Path(__file__).with_name("redis.conf")
@@ -26,11 +28,12 @@ SCRAPER = "prometheus"
 
 
 def make(folder: Path, template: Path) -> None:
-    """Make the secrets that are missing; Redis' configuration is written anew, with the password of before."""
-    password = folder / "redis" / "password"
-    if not password.exists():
-        write_secret(password, secrets.token_hex(32) + "\n")
-    text = template.read_text("utf-8") + f"requirepass {read_secret(password)}\n"
+    """Make the secrets that are missing; Redis' configuration is written anew, with the passwords of before."""
+    text = template.read_text("utf-8")
+    for user, path in passwords(folder).items():
+        if not path.exists():
+            _replace(path, secrets.token_hex(32) + "\n", 0o600 if path.parent.name != "redis" else 0o640)
+        text = text.replace(f"{{{user}}}", _hashed(path.read_text("utf-8").strip()))
     _replace(folder / "redis" / "redis.conf", text, 0o640)
     stored = folder / "api" / "api.keys"
     _api_key(folder / "caller" / "api.key", stored, CALLER)
@@ -38,6 +41,17 @@ def make(folder: Path, template: Path) -> None:
     grafana = folder / "grafana" / "password"
     if not grafana.exists():
         _replace(grafana, secrets.token_urlsafe(24) + "\n", 0o640)
+
+
+def passwords(folder: Path) -> dict[str, Path]:
+    """Where the password of each of Redis' users lies."""
+    own = {user: folder / f"redis-{user}" / "password" for user in ("service", "worker")}
+    return own | {user: folder / "redis" / f"{user}.password" for user in ("admin", "scaler")}
+
+
+def _hashed(password: str) -> str:
+    """A password as Redis' users keep it. It is 32 random bytes, so that a plain hash gives nothing away."""
+    return "#" + hashlib.sha256(password.encode()).hexdigest()
 
 
 def _api_key(path: Path, stored: Path, name: str, *, metrics: bool = False) -> None:

@@ -18,7 +18,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/
 # An empty volume takes owner and mode of the folder it is mounted on.
 RUN groupadd --gid 10001 ddsr \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin ddsr \
-    && install -d -o ddsr -g ddsr -m 0750 /var/lib/ddsr /var/lib/ddsr/redis /var/lib/ddsr/api \
+    && install -d -o ddsr -g ddsr -m 0750 /var/lib/ddsr /var/lib/ddsr/redis /var/lib/ddsr/redis-service /var/lib/ddsr/redis-worker /var/lib/ddsr/api \
         /var/lib/ddsr/prometheus /var/lib/ddsr/grafana \
     && install -d -o ddsr -g ddsr -m 0700 /var/lib/ddsr/caller /var/lib/ddsr/service-keys \
     && install -d -o ddsr -g ddsr -m 0755 /var/lib/ddsr/worker-public

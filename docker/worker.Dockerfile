@@ -19,7 +19,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/
 # An empty volume takes owner and mode of the folder it is mounted on.
 RUN groupadd --gid 10001 ddsr \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin ddsr \
-    && install -d -o ddsr -g ddsr -m 0750 /var/lib/ddsr /var/lib/ddsr/redis \
+    && install -d -o ddsr -g ddsr -m 0750 /var/lib/ddsr /var/lib/ddsr/redis-worker \
     && install -d -o ddsr -g ddsr -m 0700 /var/lib/ddsr/worker-keys /var/lib/ddsr/model-cache \
     && install -d -o ddsr -g ddsr -m 0755 /var/lib/ddsr/worker-public
 COPY --from=build /opt/venv /opt/venv

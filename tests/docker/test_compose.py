@@ -127,7 +127,7 @@ def test_no_password_or_key_is_in_an_environment() -> None:
         for key, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|KEYS", key):
                 assert str(value).startswith("/var/lib/ddsr/"), (name, key)
-        assert "@" not in service.get("environment", {}).get("REDIS_URL", "")
+        assert ":" not in service.get("environment", {}).get("REDIS_URL", "").partition("//")[2].rpartition("@")[0]
 
 
 @either
@@ -138,10 +138,10 @@ def test_the_services_settings_are_the_ones_that_the_code_reads(name: str, monke
     own = (SenderSettings if name == "sender" else ReceiverSettings)()
     queue = QueueSettings()
     assert (own.host, own.port) == ("0.0.0.0", PORTS[name])  # noqa: S104
-    assert queue.redis_url.get_secret_value() == "redis://redis:6379/0"
+    assert queue.redis_url.get_secret_value() == "redis://service@redis:6379/0"
     where = mounts(name)
     assert str(own.api_keys_file) == where["api-keys"][0] + "/api.keys"
-    assert str(queue.redis_password_file) == where["redis-secret"][0] + "/password"
+    assert str(queue.redis_password_file) == where["redis-service"][0] + "/password"
     assert str(queue.service_keys) == where[f"{name}-keys"][0]
     assert str(queue.worker_keys_file) == where["worker-public"][0] + "/worker.pub"
     known = ServiceSettings.model_fields.keys() | QueueSettings.model_fields.keys() | {f"{name}_port"}
@@ -155,7 +155,8 @@ def test_the_workers_settings_are_the_ones_that_the_code_reads(monkeypatch: pyte
     own, queue, where = WorkerSettings(), QueueSettings(), mounts("worker")
     assert own.device == "cpu"
     assert own.model is None
-    assert str(queue.redis_password_file) == where["redis-secret"][0] + "/password"
+    assert queue.redis_url.get_secret_value() == "redis://worker@redis:6379/0"
+    assert str(queue.redis_password_file) == where["redis-worker"][0] + "/password"
     assert str(own.worker_keys) == where["worker-keys"][0]
     assert own.webhook_secret_file.parent == own.worker_keys
     assert own.public_keys_file == Path(where["worker-public"][0]) / "worker.pub"
@@ -173,7 +174,9 @@ def test_each_private_thing_is_mounted_only_where_it_is_needed() -> None:
             holders.setdefault(volume, {})[name] = mode
     assert holders == {
         "redis-data": {"redis": "rw"},
-        "redis-secret": {"keys": "rw", "redis": "ro", "worker": "ro", "sender": "ro", "receiver": "ro"},
+        "redis-users": {"keys": "rw", "redis": "ro"},
+        "redis-service": {"keys": "rw", "sender": "ro", "receiver": "ro"},
+        "redis-worker": {"keys": "rw", "worker": "ro"},
         "api-keys": {"keys": "rw", "sender": "ro", "receiver": "ro"},
         "caller-key": {"keys": "rw"},
         "prometheus-key": {"keys": "rw", "prometheus": "ro"},

@@ -16,8 +16,10 @@ def shared_server() -> Iterator[RedisServer]:
     server = RedisServer(folder)
     server.start()
     yield server
+    denied = server.denied()
     server.stop(kill=True)
     shutil.rmtree(folder, ignore_errors=True)
+    assert not denied, "services and workers may do all that they try"
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ OWNER = "alice"
 
 
 def queue_settings(server: RedisServer, **changes: Any) -> QueueSettings:
-    return QueueSettings(redis_url=SecretStr(server.url), service_keys=server.folder / "keys" / "service", **changes)
+    return QueueSettings(
+        redis_url=SecretStr(server.service_url), service_keys=server.folder / "keys" / "service", **changes
+    )
 
 
 def worker_settings(server: RedisServer, **changes: Any) -> WorkerSettings:
@@ -83,7 +85,7 @@ def worker_process(
     keys = server.folder / "keys"
     environment = {
         **os.environ,
-        "REDIS_URL": server.url,
+        "REDIS_URL": server.worker_url,
         "DDSR_WORKER_KEYS": str(keys / "worker"),
         "DDSR_WEBHOOK_SECRET_FILE": str(keys / "webhook.secret"),
         "DDSR_METRICS_PORT": "0",
