@@ -22,7 +22,7 @@ _KINDS = {
     "blur": "blur, sigma",
 }
 _GREY = "0.55"
-_LABEL = 92  # pixels left of a labelled row
+_LABEL = 108  # pixels left of a labelled row
 
 
 def roc_curves(tables: Mapping[str, Row], path: Path) -> Path:
@@ -88,19 +88,23 @@ def identity_points(table: Row, path: Path, kinds: Mapping[str, str]) -> Path:
         one = table["calibrations"][name]
         axes.axvspan(one["strangers"][1], one["strangers"][99], color="0.9", label="98 % of strangers")
         axes.axvline(one["threshold"], color="C3", linewidth=1, label="threshold, FAR 1 %")
-        axes.plot([one["same_mean"]], [0], "D", color=_GREY, markersize=5)
+        axes.plot([one["same_mean"]], [0], "D", color=_GREY, markersize=5, label="mean of other photographs")
         for place, kind in enumerate(kinds, start=1):
             found = table["identity"][kind][name].get("similarity")
             if found is None:
-                axes.text(one["threshold"], place, "no face found", fontsize=7, va="center")
+                axes.text(-0.22, place, "no face found", fontsize=7, va="center")
                 continue
             error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
-            axes.errorbar([found["value"]], [place], xerr=error, marker="o", capsize=3, color="C0")
+            axes.errorbar([found["value"]], [place], xerr=error, marker="o", capsize=3, color="C0", clip_on=False)
         axes.set_yticks(range(len(kinds) + 1), ["another photograph", *kinds.values()])
-        axes.set(title=name, xlim=(-0.25, 1.05), ylim=(len(kinds) + 0.5, -0.5), xlabel="similarity")
+        axes.set(title=name, xlim=(-0.3, 1.05), ylim=(len(kinds) + 0.5, -0.5), xlabel="similarity")
         axes.title.set_fontsize(9)
-    grid[0, -1].legend(fontsize=6, loc="lower right")
-    return _saved(figure, path)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
 
 
 def _saved(figure: plt.Figure, path: Path) -> Path:

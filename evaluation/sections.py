@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation import plots
+from evaluation.identity import BORROWED
 from evaluation.markdown import ATTACK_NAMES, Lines, figure, markdown, picture, provenance, trials_of
 from evaluation.reversibility import strangers_bound
 from evaluation.runs import Row
@@ -126,10 +127,13 @@ def attacks(table: Row) -> Lines:
     for kind in table["attacked"]:
         for name, one in table["identity"][kind].items():
             found = figure(one["face_found"], 0, percent=True)
+            floor = f"1.0 / {100 * table['calibrations'][name]['described_accept']:.1f} %"
             if "similarity" not in one:
-                rows.append((ATTACK_NAMES[kind], name, "no face found", "-", "-", found, "-", "-"))
+                lent = one.get("similarity" + BORROWED)
+                shown = f"no face; {figure(lent, 3)} where it was" if lent else "no face"
+                verified = figure(one["verified"], 1, percent=True)
+                rows.append((ATTACK_NAMES[kind], name, shown, "-", "yes", found, verified, floor))
                 continue
-            described = table["calibrations"][name]["described_accept"]
             rows.append(
                 (
                     ATTACK_NAMES[kind],
@@ -139,7 +143,7 @@ def attacks(table: Row) -> Lines:
                     "yes" if strangers_bound(one) else "**no**",
                     found,
                     figure(one["verified"], 1, percent=True),
-                    f"1.0 / {100 * described:.1f} %",
+                    floor,
                 )
             )
     if not rows:
