@@ -16,8 +16,8 @@ was taken over can neither report nor finish. A finished record stays as a tombs
 of the queue's entry finds a terminal state and does nothing. The queue itself (RQ) holds ids only and is
 never asked for a state, except to notice that it lost a job.
 
-Scripts take times as arguments, from the caller's clock; they are used for display and for the webhooks'
-order only.
+Times that decide something are the Redis server's; those that scripts take as arguments, from the caller's clock, are
+for display only.
 """
 
 PREFIX = "ddsr:job:"
@@ -71,16 +71,6 @@ redis.call('HDEL', KEYS[1], 'step', 'steps')
 return {'running', attempts}
 """
 
-# KEYS: record. ARGV: execution. Gives a claim back without using up an attempt.
-RELEASE = """
-local now = redis.call('HMGET', KEYS[1], 'state', 'execution')
-if now[1] ~= 'running' or now[2] ~= ARGV[1] then return 0 end
-redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-redis.call('HSET', KEYS[1], 'state', 'queued')
-redis.call('HDEL', KEYS[1], 'execution', 'started', 'worker', 'step', 'steps')
-return 1
-"""
-
 # KEYS: records. ARGV: step, steps, then one execution for every record. Returns for each 1 (still held) or 0.
 PROGRESS = """
 local held = {}
@@ -107,7 +97,7 @@ if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'error_code', ARGV[7], 'error_
 redis.call('DEL', KEYS[2])
 if ARGV[2] == 'done' then redis.call('SET', KEYS[3], ARGV[9], 'EX', ARGV[6]) end
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-if was[3] then redis.call('ZADD', KEYS[4], ARGV[3], ARGV[4]) end
+if was[3] then redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[4]) end
 return 1
 """
 
@@ -138,10 +128,11 @@ end
 return taken
 """
 
-# KEYS: webhooks. ARGV: now, lease. Returns the id of a due webhook, put off by the lease, or nothing.
+# KEYS: webhooks. ARGV: lease. Returns the id of a due webhook, put off by the lease, or nothing.
 DUE = """
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)
+local now = redis.call('TIME')[1]
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
 if not due[1] then return false end
-redis.call('ZADD', KEYS[1], tonumber(ARGV[1]) + tonumber(ARGV[2]), due[1])
+redis.call('ZADD', KEYS[1], tonumber(now) + tonumber(ARGV[1]), due[1])
 return due[1]
 """

@@ -5,32 +5,30 @@ again); this file adds what `SimpleWorker` lacks: heartbeats during a computatio
 an orderly end.
 
 One round: take a job; take fresh jobs of the same batch within a short window; begin each (RQ's execution,
-then our claim by its id); open the requests; compute once; store each result; close RQ's books for each. A
-job that was tried before runs alone, so that one which kills its worker takes nobody with it twice.
+then our claim by its id); open the requests; compute once; store each result; close RQ's books (`worker.books`)
+for each. A job that was tried before runs alone, so that one which kills its worker takes nobody with it twice.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import redis
-from rq import Queue, SimpleWorker
-from rq.executions import Execution
-from rq.intermediate_queue import IntermediateQueue
+from rq import SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
-from rq.utils import now
-from rq.worker.base import StopRequested, WorkerStatus
+from rq.worker.base import StopRequested
+from rq.worker_registration import clean_worker_registry
 
 from shared.errors import ComputationFailed, DdsrError, JobTimeout, WorkerLost
 from shared.jobs_models import TASKS, TERMINAL, Kind
 from shared.settings import QueueSettings, WorkerSettings
-from worker import tasks
+from worker import books
+from worker.books import IdJob, IdQueue
 from worker.desk import Desk, OpenJob
 from worker.engine import Engine, Outcome, Stop
 from worker.logs import Log, where
@@ -38,68 +36,6 @@ from worker.metrics import WorkerMetrics
 
 _PATIENCE = 120.0  # seconds for which a finished result waits for Redis to come back
 _GRACE = 5  # seconds between the polite end of a batch (between steps) and the alarm
-
-
-class IdJob(Job):  # type: ignore[misc]
-    """A queue entry: one of our functions, called with its own id. Everything else that RQ could run is
-    ignored.
-    """
-
-    def is_ours(self) -> bool:
-        try:
-            return self.func_name in TASKS and tuple(self.args) == (self.id,) and not self.kwargs
-        except Exception:
-            return False  # data that does not even parse
-
-    def _execute(self) -> None:
-        if not self.is_ours():
-            raise PermissionError("the function is not on the list")
-        super()._execute()
-
-    def execute_success_callback(self, *args: Any) -> None:
-        """Callbacks are names in Redis: not run."""
-
-    def execute_failure_callback(self, *args: Any) -> None:
-        """Callbacks are names in Redis: not run."""
-
-    def execute_stopped_callback(self, *args: Any) -> None:
-        """Callbacks are names in Redis: not run."""
-
-    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
-        """RQ's own webhooks would carry an error's text: not sent."""
-
-
-class _Intermediate(IntermediateQueue):  # type: ignore[misc]
-    stuck_after = 15
-
-    def should_be_cleaned_up(self, job_id: str) -> bool:
-        seen = self.get_first_seen(job_id)
-        return seen is not None and (now() - seen).total_seconds() > self.stuck_after
-
-    def remove(self, job_id: str) -> None:
-        super().remove(job_id)
-        self.connection.delete(self.get_first_seen_key(job_id))
-
-
-class IdQueue(Queue):  # type: ignore[misc]
-    """RQ's queue with a maintenance lock that dies soon with its owner, and a shorter wait for stuck ids."""
-
-    job_class = IdJob
-
-    def acquire_maintenance_lock(self) -> bool:
-        return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=30))
-
-    @property
-    def intermediate_queue(self) -> IntermediateQueue:
-        return _Intermediate(self.key, self.connection)
-
-
-@dataclass(frozen=True)
-class Held:
-    """A queue entry that this worker has begun."""
-
-    job: Job
-    execution: Execution
 
 
 class BatchWorker(SimpleWorker):  # type: ignore[misc]
@@ -122,13 +58,12 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         metrics: WorkerMetrics,
         log: Log,
     ) -> None:
-        _Intermediate.stuck_after = settings.stuck_after
+        books.Intermediate.stuck_after = settings.stuck_after
         super().__init__(
             [IdQueue(queue_settings.queue, connection=connection, job_class=IdJob, serializer=JSONSerializer)],
             name=name,
             connection=connection,
             worker_ttl=16,  # makes RQ's blocking dequeue last a second, so that SIGTERM is heard
-            maintenance_interval=settings.maintenance_interval,
             log_job_description=False,
             serializer=JSONSerializer,
             exception_handlers=[self._abandoned],
@@ -139,23 +74,22 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         self._queue_settings = queue_settings
         self._metrics = metrics
         self._log = log
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, books.Held] = {}
         self._lock = threading.Lock()
 
     # ---- one round
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
+    def execute_job(self, job: Job, queue: IdQueue) -> None:
         """RQ's hook: called with the first job of a batch."""
-        first, *rest = self._collect(job, queue)
-        held = [self._begin(entry, queue) for entry in [first, *rest] if self._admit(entry, queue)]
+        ttl = self._settings.heartbeat_ttl
+        entries = [entry for entry in self._collect(job, queue) if self._admit(entry, queue)]
+        held = [books.begin(entry, queue, self.name, ttl) for entry in entries]
         with self._beating(held):
             self._process(held)
             for entry in held:
-                self.execution = entry.execution
-                self.perform_job(entry.job, queue)
-        self.set_state(WorkerStatus.IDLE)
+                books.close(entry, queue, ended=self._desk.state(entry.job.id) not in ("queued", "running"))
 
-    def _collect(self, job: Job, queue: Queue) -> list[Job]:
+    def _collect(self, job: Job, queue: IdQueue) -> list[Job]:
         """The job and the fresh jobs of its batch that come within the window."""
         jobs = [job]
         batch = self._desk.batch_of(job.id)
@@ -163,48 +97,37 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         while batch is not None and len(jobs) < self._settings.batch_size:
             room = self._settings.batch_size - len(jobs)
             ids = self._desk.company(batch, room, queue.key, queue.intermediate_queue_key)
-            found = IdJob.fetch_many(ids, connection=self.connection, serializer=self.serializer)
-            jobs += [entry for entry in found if entry is not None]
+            jobs += queue.entries(ids)
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(left, 0.01))
         return jobs
 
-    def _admit(self, job: Job, queue: Queue) -> bool:
+    def _admit(self, job: Job, queue: IdQueue) -> bool:
         """Refuse what is not ours; give back what only another worker can open."""
         if not job.is_ours():
             self._log.warning("refused", job=job.id)
-            job.delete()
-            self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
+            books.discard(job, queue)
             return False
         if self._desk.for_others(job.id):
-            with self.connection.pipeline() as pipe:
-                pipe.lrem(queue.intermediate_queue_key, 1, job.id)
-                queue.push_job_id(job.id, pipeline=pipe)
-                pipe.execute()
+            books.give_back(job, queue)
             time.sleep(0.2)  # the worker that can open it may be waiting
             return False
         return True
 
-    def _begin(self, job: Job, queue: Queue) -> Held:
-        execution = self.prepare_execution(job)
-        self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
-        return Held(job, execution)
-
-    def _process(self, held: Sequence[Held]) -> None:
+    def _process(self, held: Sequence[books.Held]) -> None:
         """Claim, open, compute and finish; afterwards every record is settled."""
         opened: list[OpenJob] = []
         for entry in held:
             kind = TASKS[entry.job.func_name]
             if (job := self._open(entry, kind)) is not None:
                 opened.append(job)
-            tasks.settle(kind, entry.job.id)
         for kind in ("hide", "recover"):
             if jobs := [job for job in opened if job.kind == kind]:
                 self._compute(kind, jobs)
 
-    def _open(self, entry: Held, kind: Kind) -> OpenJob | None:
+    def _open(self, entry: books.Held, kind: Kind) -> OpenJob | None:
         job_id, execution = entry.job.id, entry.execution.id
         start = time.perf_counter()
         claim = self._desk.claim(job_id, execution, self.name)
@@ -290,7 +213,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     # ---- books, heartbeats, logs
 
     @contextmanager
-    def _beating(self, held: Sequence[Held]) -> Iterator[None]:
+    def _beating(self, held: Sequence[books.Held]) -> Iterator[None]:
         with self._lock:
             self._held = {entry.job.id: entry for entry in held}
             self._metrics.running.set(len(held))
@@ -317,8 +240,21 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     def queued(self) -> int:
         return int(self.connection.llen(self.queues[0].key))
 
-    def get_heartbeat_ttl(self, job: Job) -> int:
-        return self._settings.heartbeat_ttl
+    def clean_registries(self) -> None:
+        """RQ's hook: take up what others left, unless another worker is at it."""
+        queue = self.queues[0]
+        if queue.acquire_maintenance_lock():
+            queue.started_job_registry.cleanup(exception_handlers=self._exc_handlers)
+            queue.failed_job_registry.cleanup()
+            clean_worker_registry(queue)
+            queue.intermediate_queue.cleanup(self, queue)
+            queue.release_maintenance_lock()
+        self._cleaned = time.monotonic()
+
+    def handle_job_failure(self, job: Job, queue: IdQueue, *args: Any, **kwargs: Any) -> None:
+        """RQ's word for a job that was taken and never begun: it is queued again, a few times."""
+        self._abandoned(job)
+        super().handle_job_failure(job, queue, *args, **kwargs)
 
     def _abandoned(self, job: Job, *exc_info: Any) -> bool:
         """RQ found a job whose worker fell silent. The last attempt ends our record as well."""
@@ -341,13 +277,14 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     # ---- start and end
 
     _cold = False
+    _cleaned = float("-inf")
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ asks just before it dequeues: the one place where nothing is held, so the place to stop."""
         if self._stop_requested:
             raise StopRequested
-        return bool(super().should_run_maintenance_tasks)
+        return time.monotonic() - self._cleaned > self._settings.maintenance_interval
 
     @property
     def asked_to_stop(self) -> bool:

@@ -129,7 +129,7 @@ class Desk:
 
         One that is sealed to other workers' keys stays for them.
         """
-        due = self._due(keys=[records.WEBHOOKS], args=[time.time(), lease])
+        due = self._due(keys=[records.WEBHOOKS], args=[lease])
         if due is None:
             return None
         job_id = due.decode()
@@ -144,7 +144,7 @@ class Desk:
         return job_id, url, state.decode(), int(self._redis.hincrby(name, "webhook_attempts", 1))
 
     def delay_webhook(self, job_id: str, seconds: float) -> None:
-        self._redis.zadd(records.WEBHOOKS, {job_id: time.time() + seconds})
+        self._redis.zadd(records.WEBHOOKS, {job_id: self._redis.time()[0] + seconds})
 
     def drop_webhook(self, job_id: str) -> None:
         """Sent, or given up: the address is forgotten."""

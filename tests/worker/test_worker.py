@@ -108,17 +108,24 @@ def test_sigterm_finishes_what_it_holds(server: RedisServer) -> None:
         assert not store.health().workers
 
 
-def test_sigkill_in_mid_batch(server: RedisServer) -> None:
+def test_sigkill_in_mid_batch(server: RedisServer, tmp_path: Path) -> None:
     announce(server)
     store = make_store(server)
+    log = tmp_path / "log"
     jobs = [store.submit("hide", hide_request("pause:0.3", seed=i), owner=OWNER) for i in range(4)]
     with worker_process(server) as first:
         until(lambda: all(store.view(job.id, owner=OWNER).step for job in jobs))
         first.kill()
         first.wait(10)
-    with worker_process(server):
+    with worker_process(server, log=log):
         ends = [store.wait(job.id, owner=OWNER, timeout=120) for job in jobs]
+        client = server.client()
+        until(lambda: not client.keys("rq:job:*"))
     assert [(view.state, view.attempts) for view in ends] == [("done", 2)] * 4
+    assert not client.exists("rq:wip:ddsr", "rq:queue:ddsr", "rq:queue:ddsr:intermediate")
+    text = log.read_text()
+    assert "skipped" not in text, "each job comes back once"
+    assert "Traceback" not in text
 
 
 def test_a_job_that_kills_every_worker_ends(server: RedisServer) -> None:
