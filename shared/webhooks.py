@@ -30,6 +30,10 @@ class Refused(Exception):
     """The address must not be called, or answered with something else than 2xx. The text names no address."""
 
 
+class Final(Refused):
+    """Another attempt is pointless: a private address, or 410, by which a receiver asks not to be told again."""
+
+
 def check_url(url: str) -> str:
     """The url when it looks usable: http(s), a host, no user name or fragment. Raises InvalidOption."""
     try:
@@ -59,7 +63,7 @@ def deliver(
     """One attempt. `webhook-id` is the same in every attempt, so that the receiver can drop repetitions.
 
     Raises:
-        Refused: a private address, or an answer other than 2xx.
+        Final: a private address, or 410. Refused: an answer other than 2xx.
         OSError, http.client.HTTPException: the connection failed.
     """
     parts = urlsplit(check_url(url))
@@ -82,6 +86,8 @@ def deliver(
         code = connection.getresponse().status
     finally:
         connection.close()
+    if code == 410:
+        raise Final("the webhook answered 410")
     if not 200 <= code < 300:
         raise Refused(f"the webhook answered {code}")
 
@@ -92,7 +98,7 @@ def _connect(parts: SplitResult, allow_private: bool) -> http.client.HTTPConnect
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     if not allow_private and not all(_public(address) for address in addresses):
-        raise Refused("the webhook leads to a private address")
+        raise Final("the webhook leads to a private address")
     plain = socket.create_connection((addresses[0], port), timeout=TIMEOUT)
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     if parts.scheme == "https":

@@ -3,7 +3,7 @@
 import http.client
 
 from shared.errors import DdsrError
-from shared.webhooks import Refused, deliver
+from shared.webhooks import Final, Refused, deliver
 from worker.desk import Desk
 from worker.logs import Log
 from worker.metrics import WorkerMetrics
@@ -28,6 +28,8 @@ class Outbox:
         job_id, url, status, attempt = due
         try:
             deliver(url, job_id, status, self._secret, allow_private=self._allow_private)
+        except Final as error:
+            self._again(job_id, len(DELAYS) + 1, str(error))
         except Refused as error:
             self._again(job_id, attempt, str(error))
         except (OSError, http.client.HTTPException, DdsrError, ValueError) as error:

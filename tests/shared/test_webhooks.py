@@ -77,7 +77,7 @@ def test_signed_and_without_content(receiver: Receiver) -> None:
         Webhook(SECRET).verify(body.replace(b"0123", b"0124"), headers)
 
 
-@pytest.mark.parametrize("code", [302, 404, 500])
+@pytest.mark.parametrize("code", [302, 404, 410, 500])
 def test_only_2xx_counts_and_no_redirect_is_followed(receiver: Receiver, code: int) -> None:
     with pytest.raises(Refused, match=str(code)):
         deliver(f"{receiver.url}/{code}", "0123", "done", SECRET, allow_private=True)
@@ -147,3 +147,17 @@ def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver
     assert not client.hexists(records.record_key(bad.id), "webhook")
     ids = {headers["webhook-id"] for path, headers, _ in receiver.got if path == "/500"}
     assert ids == {f"msg_{bad.id}"}
+
+
+def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> None:
+    """And a private address is not asked for again either."""
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    log, metrics = configure("error"), WorkerMetrics()
+    for allow, told in ((True, 1), (False, 1)):
+        job = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/410")
+        store.cancel(job.id, owner=OWNER)
+        assert Outbox(desk, SECRET, allow_private=allow, metrics=metrics, log=log).send_one()
+        assert len(receiver.got) == told
+        assert not server.client().exists(records.WEBHOOKS)
+        assert not server.client().hexists(records.record_key(job.id), "webhook")
