@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
-from rq import Queue, Retry
-from rq.serializers import JSONSerializer
 
 from shared import jobs_records as records
-from shared.envelope import Keyring, PrivateKey, PublicKey, read_secret, seal
+from shared.envelope import Keyring, PrivateKey, PublicKey, seal
 from shared.errors import (
     EnvelopeError,
     IdempotencyConflict,
@@ -39,7 +37,6 @@ from shared.errors import (
 )
 from shared.jobs_models import (
     KINDS,
-    TASKS,
     TERMINAL,
     HideRequest,
     IdempotencyClaim,
@@ -55,6 +52,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
+from shared.jobs_queue import check_room, open_queue, open_redis, push
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -79,27 +77,8 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 _LOG = logging.getLogger("ddsr.jobs")
-_FUNCTIONS = {kind: name for name, kind in TASKS.items()}
 _POLL = 0.05  # seconds between two looks at a job that somebody waits for; grows to _POLL_MAX
 _POLL_MAX = 0.25
-_RQ_FAILURE_TTL = 60
-
-
-def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
-    """A client for `redis_url`, with the password of `redis_password_file` when that is set."""
-    if settings.redis_password_file is not None:
-        options["password"] = read_secret(settings.redis_password_file)
-    defaults: dict[str, Any] = {
-        "socket_connect_timeout": 2.0,
-        "socket_timeout": 10.0,
-        "health_check_interval": 15,
-    }
-    return redis.Redis.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
-
-
-def open_queue(connection: redis.Redis, settings: QueueSettings) -> Queue:
-    """The one RQ queue; it carries job ids only."""
-    return Queue(settings.queue, connection=connection, serializer=JSONSerializer)
 
 
 def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Concatenate["JobStore", P], R]:
@@ -235,14 +214,15 @@ class JobStore:
 
     @_available
     def cancel(self, job_id: str, *, owner: str) -> JobView:
-        """End a queued or running job; a worker stops within one diffusion step. A job that has ended stays
-        so.
+        """End a queued or running job; a worker stops within one diffusion step. The result of a job that has
+        ended is dropped at once: `done` becomes `expired`. Every other end stays as it is.
         """
         view = self.view(job_id, owner=owner)
         if not view.terminal:
             self._end(job_id, "cancelled")
             if self._redis.lrem(self._queue.key, 0, job_id):
                 self._redis.delete(f"rq:job:{job_id}")
+        self._redis.delete(records.result_key(job_id))  # an ended job never gets another one
         return self.view(job_id, owner=owner)
 
     def health(self) -> QueueHealth:
@@ -269,17 +249,22 @@ class JobStore:
         sealed: bytes,
         claim: tuple[str, dict[str, Any]] | None,
     ) -> None:
-        """One transaction. A queue or an idempotency key that changed under it makes it start again."""
+        """One transaction. A queue or an idempotency key that changed under it makes it start again, and so does a
+        connection that breaks: the transaction may have been done all the same, hence the look for our record.
+        """
         settings = self._settings
+        check_room(self._redis, len(sealed))
         watched = [self._queue.key] if claim is None else [self._queue.key, claim[0]]
         for _ in range(100):
             try:
                 with self._redis.pipeline(transaction=True) as pipe:
                     pipe.watch(*watched)
+                    if pipe.exists(records.record_key(job_id)):
+                        return
                     if pipe.llen(self._queue.key) >= settings.queue_limit:
                         raise QueueFull
-                    if claim is not None and pipe.exists(claim[0]):
-                        raise IdempotencyConflict
+                    if claim is not None and (holder := pipe.hget(claim[0], "job")) is not None:
+                        raise IdempotencyConflict(job_id=holder.decode())
                     pipe.multi()
                     pipe.hset(records.record_key(job_id), mapping=record)
                     pipe.expire(records.record_key(job_id), settings.envelope_ttl + settings.tombstone_ttl)
@@ -287,27 +272,12 @@ class JobStore:
                     if claim is not None:
                         pipe.hset(claim[0], mapping=claim[1])
                         pipe.expire(claim[0], settings.idempotency_ttl)
-                    self._push(job_id, kind, pipe)
+                    push(self._queue, job_id, kind, settings, pipe)
                     pipe.execute()
                 return
             except redis.WatchError:
                 continue
         raise QueueUnavailable("the queue is too busy")
-
-    def _push(self, job_id: str, kind: Kind, pipe: Any) -> None:
-        settings = self._settings
-        job = self._queue.create_job(
-            _FUNCTIONS[kind],
-            args=[job_id],
-            job_id=job_id,
-            description=kind,
-            timeout=settings.job_timeout,
-            ttl=settings.queue_ttl,
-            result_ttl=0,
-            failure_ttl=_RQ_FAILURE_TTL,
-            retry=Retry(max=settings.retries) if settings.retries else None,
-        )
-        self._queue.enqueue_job(job, pipeline=pipe)
 
     def _claimed(self, kind: Kind, request: Request, owner: str, claim: IdempotencyClaim) -> JobView | None:
         """The job of an idempotency key, when it has ended; None for a fresh key."""

@@ -165,6 +165,40 @@ def test_cancel_queued_and_running(server: RedisServer) -> None:
     assert not server.client().exists(records.request_key(running.id), records.request_key(queued.id))
 
 
+def test_a_finished_job_that_is_deleted_has_no_result_any_more(server: RedisServer) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    desk.claim(view.id, "e1", "w1")
+    desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+    with pytest.raises(JobNotFound):
+        store.cancel(view.id, owner="mallory")
+    assert server.client().exists(records.result_key(view.id))
+    assert store.cancel(view.id, owner=OWNER).state == "expired"
+    assert not server.client().exists(records.result_key(view.id))
+    with pytest.raises(JobGone):
+        store.result(view.id, owner=OWNER)
+    assert store.cancel(view.id, owner=OWNER).state == "expired"
+
+
+def test_the_last_tenth_of_memory_is_for_accepted_jobs(server: RedisServer) -> None:
+    announce(server)
+    store, desk, client = make_store(server), make_desk(server), server.client()
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    limit = client.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
+    used = client.info("memory")["used_memory"]  # type: ignore[index]
+    try:
+        client.config_set("maxmemory", used * 20 // 19)
+        with pytest.raises(QueueFull):
+            store.submit("hide", hide_request(), owner=OWNER)
+        desk.claim(view.id, "e1", "w1")
+        assert desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+    finally:
+        client.config_set("maxmemory", limit)
+    assert store.result(view.id, owner=OWNER).picture == b"picture"
+    assert store.submit("hide", hide_request(), owner=OWNER).state == "queued"
+
+
 def test_idempotency(server: RedisServer) -> None:
     announce(server)
     store = make_store(server)
@@ -192,14 +226,14 @@ def test_idempotency_under_contention(server: RedisServer) -> None:
         try:
             ids.append(store.submit("hide", hide_request(), owner=OWNER, idempotency=IdempotencyClaim("k")).id)
         except IdempotencyConflict as error:
-            conflicts.append(error.code)
+            conflicts.append(error.job_id)
 
     threads = [threading.Thread(target=submit) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(ids), len(conflicts)) == (1, 7)
+    assert (len(ids), conflicts) == (1, ids * 7)
     assert server.client().llen("rq:queue:ddsr") == 1
 
 

@@ -1,0 +1,60 @@
+"""Redis and the one RQ queue, as the services use them: open, push a job's id, keep room for what was accepted."""
+
+from typing import Any
+
+import redis
+from rq import Queue, Retry
+from rq.serializers import JSONSerializer
+
+from shared.envelope import read_secret
+from shared.errors import QueueFull
+from shared.jobs_models import TASKS, Kind
+from shared.settings import QueueSettings
+
+_FUNCTIONS = {kind: name for name, kind in TASKS.items()}
+_RQ_FAILURE_TTL = 60
+_INTAKE = 0.9  # share of Redis' memory beyond which no new job is taken
+
+
+def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
+    """A client for `redis_url`, with the password of `redis_password_file` when that is set."""
+    if settings.redis_password_file is not None:
+        options["password"] = read_secret(settings.redis_password_file)
+    defaults: dict[str, Any] = {
+        "socket_connect_timeout": 2.0,
+        "socket_timeout": 10.0,
+        "health_check_interval": 15,
+    }
+    return redis.Redis.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
+
+
+def open_queue(connection: redis.Redis, settings: QueueSettings) -> Queue:
+    """The one RQ queue; it carries job ids only."""
+    return Queue(settings.queue, connection=connection, serializer=JSONSerializer)
+
+
+def check_room(connection: Any, size: int) -> None:
+    """Refuse a job while there is memory left for those that were accepted: a worker must write to make room.
+
+    Raises:
+        QueueFull: `size` more bytes would reach into that share.
+    """
+    memory = connection.info("memory")
+    if memory["maxmemory"] and memory["used_memory"] + size > _INTAKE * memory["maxmemory"]:
+        raise QueueFull("the queue's store is nearly full")
+
+
+def push(queue: Queue, job_id: str, kind: Kind, settings: QueueSettings, pipe: Any) -> None:
+    """Add a queue entry to a transaction: one of our functions, called with the job's id."""
+    job = queue.create_job(
+        _FUNCTIONS[kind],
+        args=[job_id],
+        job_id=job_id,
+        description=kind,
+        timeout=settings.job_timeout,
+        ttl=settings.queue_ttl,
+        result_ttl=0,
+        failure_ttl=_RQ_FAILURE_TTL,
+        retry=Retry(max=settings.retries) if settings.retries else None,
+    )
+    queue.enqueue_job(job, pipeline=pipe)
