@@ -65,13 +65,14 @@ def clip(material: Material, runs: Runs = Path("runs"), seed: Seed = 0, tiny: Ti
 def diffusion(
     material: Material, runs: Runs = Path("runs"), seed: Seed = 0, tiny: Tiny = False, set: Set = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    name: Annotated[str, typer.Option(help="Name of the run folder.")] = "diffusion",
 ) -> None:  # fmt: skip
     """The diffusion network on the latents of `vae`, under the text tower of `clip`."""
     from training import diffusion as stage
 
     config = configured(stage.TINY if tiny else stage.DiffusionConfig(), set)
     parts = runs / "vae" / "vae", runs / "clip" / "clip"
-    typer.echo(stage.train(material, runs / "diffusion", *parts, config, seed=seed, device=device))
+    typer.echo(stage.train(material, runs / name, *parts, config, seed=seed, device=device))
 
 
 @stages.command()

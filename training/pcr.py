@@ -91,7 +91,7 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
     clip = CLIPModel.from_pretrained(clip_folder).to(device).eval().requires_grad_(False)
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     latents, text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, device)
-    objective, run = Objective(DiffusionConfig(), model.schedule, device), Run(folder, config, seed=seed)
+    objective, run = Objective(DiffusionConfig(), model.schedule, model.vae, device), Run(folder, config, seed=seed)
     unet = model.unet.requires_grad_(True)
     if config.lora_rank:
         names = ["to_q", "to_k", "to_v", "to_out.0"]
