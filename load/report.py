@@ -1,0 +1,188 @@
+"""The run as a page: what was asked how often and how quickly, what became of the jobs, what memory did."""
+
+import os
+import platform
+import statistics
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from load.accounts import Check, Ledger
+from load.sampler import Sample
+
+FLAT = 1.15  # the last third of a flat curve lies at most this far above the middle third
+SPARE = {"rss": 24.0, "keys": 200.0, "memory": 8.0}  # and this many MiB or keys, for small ones
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report is made of. `settings` are the environment variables that differ from the defaults."""
+
+    command: str
+    seconds: float
+    users: int
+    settings: Mapping[str, str]
+    ledger: Ledger
+    samples: Sequence[Sample]
+    checks: Sequence[Check]
+    tombstone: int
+    beside: str
+
+
+def percentiles(ledger: Ledger) -> list[tuple[str, int, float, float, float, float]]:
+    """Name, number, p50, p95, p99 and longest in milliseconds, of the answers of each kind."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for answer in ledger.answers:
+        if answer["status"] != 0:
+            times[answer["name"]].append(answer["ms"])
+    rows = []
+    for name, found in sorted(times.items()):
+        p50, p95, p99 = np.percentile(found, [50, 95, 99])
+        rows.append((name, len(found), float(p50), float(p95), float(p99), max(found)))
+    return rows
+
+
+def curves(samples: Sequence[Sample]) -> dict[str, list[float]]:
+    """What ought to stay flat, by name."""
+    found = {f"{part}, MiB": [sample.rss.get(part, 0.0) for sample in samples] for part in samples[0].rss}
+    found["Redis' own count, MiB"] = [sample.redis_memory for sample in samples]
+    found["keys in Redis"] = [float(sample.keys["all"]) for sample in samples]
+    return found
+
+
+def flat_checks(samples: Sequence[Sample]) -> list[Check]:
+    """The middle third of each curve against the last: a start warms up, a leak goes on."""
+    checks = []
+    for name, values in curves(samples).items():
+        third = len(values) // 3
+        middle, last = statistics.median(values[third : 2 * third]), statistics.median(values[2 * third :])
+        spare = SPARE["keys"] if "keys" in name else SPARE["memory"] if "Redis'" in name else SPARE["rss"]
+        bound = max(middle * FLAT, middle + spare)
+        checks.append(
+            Check(f"flat: {name}", f"{last:.0f}", f"at most {bound:.0f} (before: {middle:.0f})", last <= bound)
+        )
+    return checks
+
+
+def write(run: Run, out: Path) -> None:
+    """`report.md` and `load.png` of a run."""
+    plot(run.samples, out / "load.png")
+    (out / "report.md").write_text("\n".join(lines(run)) + "\n", encoding="utf-8")
+
+
+def lines(run: Run) -> list[str]:
+    ledger = run.ledger
+    ends = {kind: ledger.count(kind) for kind in ("hide", "recover")}
+    jobs = sum(sum(found.values()) for found in ends.values())
+    states = ("done", "failed", "cancelled", "expired", "open")
+    text = [
+        "# Load",
+        "",
+        "Mixed callers (`load/profile.py`) against a stack of their own: Redis, one worker with a tiny model of",
+        "random weights, both services with API keys. The figures say how queue, services and worker behave, and",
+        "nothing of the time that a real model takes ([benchmarks](benchmarks.md) has that).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| command | `{run.command}` |",
+        f"| commit | `{commit()}` |",
+        f"| machine | {machine()} |",
+        f"| beside it | {run.beside} |",
+        f"| callers, seconds | {run.users}, {run.seconds:.0f} |",
+        f"| settings | {', '.join(f'`{name}={value}`' for name, value in sorted(run.settings.items()))} |",
+        f"| jobs accepted | {jobs} ({jobs / run.seconds:.1f} a second) |",
+        f"| answers | {len(ledger.answers)} ({len(ledger.answers) / run.seconds:.1f} a second) |",
+        "",
+        "## Every job accounted for",
+        "",
+        "| | " + " | ".join(states) + " | all |",
+        "|---|" + "---|" * (len(states) + 1),
+        *(
+            f"| {kind} | " + " | ".join(str(found[state]) for state in states) + f" | {sum(found.values())} |"
+            for kind, found in ends.items()
+        ),
+        "",
+        "`failed` is wanted: a prompt of few characters and too many tokens, which only the worker can count.",
+        "",
+        "| | found | wanted | |",
+        "|---|---|---|---|",
+        *(
+            f"| {check.what} | {check.found} | {check.wanted} | {'ok' if check.good else '**no**'} |"
+            for check in run.checks
+        ),
+        "",
+        "## Times",
+        "",
+        "Milliseconds from the first byte of the request to the last of the answer, the caller's own time included.",
+        "",
+        "| | answers | p50 | p95 | p99 | longest |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {count} | " + " | ".join(f"{value:.0f}" for value in rest) + " |"
+            for name, count, *rest in percentiles(ledger)
+        ),
+        "",
+        "## Memory and keys",
+        "",
+        "![memory and keys over time](load.png)",
+        "",
+        "Jobs leave a record behind (their tombstone, so that a late look is told 410 and not 404). Here it lives for",
+        f"the `DDSR_TOMBSTONE_TTL` above, by default for a day: {run.tombstone} bytes each, so that a million jobs a",
+        f"day hold {run.tombstone * 1e6 / 2**20:.0f} MiB.",
+    ]
+    return text
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)  # noqa: S607
+    return done.stdout.strip() or "unknown"
+
+
+def machine() -> str:
+    """Kind and number of processors, memory, Python."""
+    model = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def plot(samples: Sequence[Sample], path: Path) -> None:
+    """Three curves over time: resident memory of the parts, keys by kind, jobs that wait."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    times = [sample.seconds for sample in samples]
+    figure, (memory, keys, queue) = plt.subplots(3, 1, figsize=(9, 8), sharex=True, height_ratios=(3, 3, 1.2))
+    for part in samples[0].rss:
+        memory.plot(times, [sample.rss.get(part, 0.0) for sample in samples], label=part)
+    memory.plot(times, [sample.redis_memory for sample in samples], label="redis, its own count", linestyle=":")
+    memory.set_ylabel("resident memory, MiB")
+    names: list[str] = sorted({name for sample in samples for name in sample.keys})
+    for name in names:
+        keys.plot(times, [sample.keys.get(name, 0) for sample in samples], label=name)
+    keys.set_ylabel("keys in Redis")
+    queue.plot(times, [sample.queued for sample in samples], color="black")
+    queue.set_ylabel("jobs that wait")
+    queue.set_xlabel("seconds")
+    axes: list[Any] = [memory, keys, queue]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.set_ylim(bottom=0)
+    for axis in axes[:2]:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
