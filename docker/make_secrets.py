@@ -32,7 +32,7 @@ def make(folder: Path, template: Path) -> None:
     text = template.read_text("utf-8")
     for user, path in passwords(folder).items():
         if not path.exists():
-            _replace(path, secrets.token_hex(32) + "\n", 0o600 if path.parent.name != "redis" else 0o640)
+            _replace(path, secrets.token_hex(32), 0o600 if path.parent.name != "redis" else 0o640)
         text = text.replace(f"{{{user}}}", _hashed(path.read_text("utf-8").strip()))
     _replace(folder / "redis" / "redis.conf", text, 0o640)
     stored = folder / "api" / "api.keys"
@@ -40,11 +40,11 @@ def make(folder: Path, template: Path) -> None:
     _api_key(folder / "prometheus" / "api.key", stored, SCRAPER, metrics=True)
     grafana = folder / "grafana" / "password"
     if not grafana.exists():
-        _replace(grafana, secrets.token_urlsafe(24) + "\n", 0o640)
+        _replace(grafana, secrets.token_urlsafe(24), 0o640)
 
 
 def passwords(folder: Path) -> dict[str, Path]:
-    """Where the password of each of Redis' users lies."""
+    """Where the password of each of Redis' users lies: without a line's end, which not every reader strips."""
     own = {user: folder / f"redis-{user}" / "password" for user in ("service", "worker")}
     return own | {user: folder / "redis" / f"{user}.password" for user in ("admin", "scaler")}
 
@@ -79,7 +79,7 @@ def main(arguments: list[str], folder: Path = FOLDER, template: Path = TEMPLATE)
     """0; 2 for any other argument than `show` and `grafana`."""
     shown = {("show",): folder / "caller" / "api.key", ("grafana",): folder / "grafana" / "password"}
     if (path := shown.get(tuple(arguments))) is not None:
-        sys.stdout.write(path.read_text("utf-8"))
+        sys.stdout.write(path.read_text("utf-8").strip() + "\n")
         return 0
     if arguments:
         sys.stderr.write("usage: make_secrets.py [show | grafana]\n")
