@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults fuzz load soak eval eval-extras
+.PHONY: setup demo up lint test faults fuzz load soak example eval eval-extras
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,8 @@ load: setup
 	$(V)/python -m load --seconds 60
 soak: setup
 	$(V)/python -m load --seconds 600
+example: setup
+	$(V)/python -m examples.face_verification
 eval: setup
 	$(V)/ddsr eval all --limit 24 --compared 6 --out runs/report
 	$(V)/ddsr eval publish --out runs/report

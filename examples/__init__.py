@@ -1,0 +1,1 @@
+"""Programs that use DDSR as somebody else's program would."""

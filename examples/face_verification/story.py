@@ -1,0 +1,148 @@
+"""The whole of it on this machine: the stack, the backend, and a kiosk that three people come to."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from cli.leaks import search
+from cli.stack import Stack, free_ports
+from cli.supervisor import Part
+from ddsr_client import Secret
+from examples.face_verification.register import write_prompts
+from shared.settings import StackSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "examples.face_verification"
+PROMPT = "a smiling woman with short hair, blue kettle 77"
+WRONG_PROMPT = "a smiling woman with short hair, blue kettle 78"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Somebody comes to the kiosk and says a name; `prompt` is what the kiosk has for it."""
+
+    title: str
+    picture: Path
+    prompt: str
+    expected: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the backend answered. `distance` is None where the recovered picture showed no face."""
+
+    visit: Visit
+    verified: bool
+    distance: float | None
+    threshold: float | None
+    seconds: float
+    stego: Path
+    answer: dict[str, Any]
+
+
+class StoryError(RuntimeError):
+    """A kiosk got no answer. The text is the kiosk's own."""
+
+
+class Scene:
+    """The stack and the backend, running. Everything that it writes is in `folder`.
+
+    Args:
+        folder: for keys, logs and stegos.
+        log: takes the log of every process.
+        subject, enrolled: the one person that the backend knows, and their photograph.
+        steps: diffusion steps of a hiding; None: the model's.
+        stack_options: of `cli.stack.Stack`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: TextIO,
+        subject: str,
+        enrolled: Path,
+        *,
+        prompt: str = PROMPT,
+        steps: int | None = None,
+        **stack_options: Any,
+    ) -> None:
+        self._folder = folder
+        self._subject, self._steps = subject, steps
+        sender, receiver, backend = free_ports(3)
+        settings = StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
+        self.stack = Stack(settings, log, **stack_options)
+        self.backend_url = f"http://127.0.0.1:{backend}"
+        self._faces, self._prompts, self._key = folder / "faces", folder / "prompts.json", folder / "backend.key"
+        self._faces.mkdir()
+        (self._faces / f"{subject}{enrolled.suffix.lower()}").write_bytes(enrolled.read_bytes())
+        write_prompts(self._prompts, {subject: Secret(prompt)})
+        with os.fdopen(os.open(self._key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
+            stream.write(secrets.token_urlsafe(32))
+        self._port = backend
+
+    @property
+    def key(self) -> str:
+        return self._key.read_text()
+
+    def start(self) -> None:
+        """Raises cli.supervisor.StartError; whatever runs by then is for `stop`."""
+        self.stack.start()
+        environment = {
+            **_without_secrets(os.environ),
+            "DDSR_RECEIVER_URL": self.stack.receiver_url,
+            "VERIFY_FACES": str(self._faces),
+            "VERIFY_PROMPTS": str(self._prompts),
+            "VERIFY_KEY_FILE": str(self._key),
+            "VERIFY_PORT": str(self._port),
+        }
+        command = [sys.executable, "-m", f"{PACKAGE}.backend"]
+        self.stack.supervisor.start(Part("backend", command, environment, lambda pid: self._answers()))
+
+    def stop(self) -> None:
+        """End every process."""
+        self.stack.stop()
+
+    def receive(self, visit: Visit, number: int) -> Outcome:
+        """One visit, in a process of its own, which knows the sender and the backend but no receiver."""
+        prompts = self._folder / f"kiosk{number}.json"
+        write_prompts(prompts, {self._subject: Secret(visit.prompt)})
+        stego = self._folder / f"sent{number}.png"
+        command = [
+            sys.executable, "-m", f"{PACKAGE}.kiosk", self._subject, "--picture", str(visit.picture),
+            "--prompts", str(prompts), "--key-file", str(self._key), "--backend", self.backend_url,
+            "--keep-stego", str(stego), *([] if self._steps is None else ["--steps", str(self._steps)]),
+        ]  # fmt: skip
+        environment = {**_without_secrets(os.environ), "DDSR_SENDER_URL": self.stack.sender_url}
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        seconds = time.perf_counter() - started
+        if done.returncode not in (0, 1):
+            raise StoryError(done.stderr.strip() or f"the kiosk ended with {done.returncode}")
+        answer = json.loads(done.stdout)
+        match = next(iter(answer["result"][0]["face_matches"]), None) or {}
+        found = (bool(match.get("verified")), match.get("distance"), match.get("threshold"))
+        return Outcome(visit, *found, seconds, stego, answer)
+
+    def _answers(self) -> bool:
+        with urllib.request.urlopen(f"{self.backend_url}/healthz", timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+
+
+def readable(log: str, outcomes: Sequence[Outcome], prompts: Sequence[str]) -> list[str]:
+    """Prompts that can be read in the log of all processes or in what travelled; also inside base64 and zlib."""
+    items = [("the log", log.encode()), *((outcome.stego.name, outcome.stego.read_bytes()) for outcome in outcomes)]
+    return search(items, {f"prompt {number}": prompt.encode() for number, prompt in enumerate(prompts, 1)})
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the variables that would tell the client another address or key, or a prompt."""
+    ours = ("DDSR_SENDER_URL", "DDSR_RECEIVER_URL", "DDSR_API_KEY", "DDSR_API_KEY_FILE", "DDSR_IDENTITY_PROMPT")
+    return {name: value for name, value in environment.items() if name not in ours}
