@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults fuzz load soak example eval eval-extras
+.PHONY: setup demo up lint test faults fuzz load soak example eval eval-extras audit sbom
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -35,3 +35,13 @@ eval: setup
 	$(V)/ddsr eval publish --out runs/report
 eval-extras: setup
 	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -r requirements/eval-extras.txt
+.venv/audit/.ready: requirements/audit.txt
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --disable-pip-version-check -q -r requirements/audit.txt
+	touch $@
+audit: .venv/audit/.ready
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/services.txt -r requirements/worker.txt
+sbom: .venv/audit/.ready
+	mkdir -p dist
+	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-services.json requirements/services.txt
+	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-worker.json requirements/worker.txt

@@ -7,7 +7,7 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY requirements/services.txt requirements/
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/services.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared/*.py shared/
 COPY services services
 # The command `ddsr` needs the package `cli`, which is not here.

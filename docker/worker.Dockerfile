@@ -8,7 +8,7 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY requirements/worker.txt requirements/
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared shared
 COPY worker worker
 # The command `ddsr` needs the package `cli`, which is not here.
