@@ -8,6 +8,7 @@ from services.common.context import Context
 from services.common.preferences import Preference, choose_media_type
 from services.common.schemas import CropBox, Job, SubmittedJob
 from shared.faces import Box
+from shared.errors import QueueUnavailable
 from shared.jobs import JobResult, JobView
 
 FIRST_POLL = 0.05  # seconds; every poll waits half as long again, up to LAST_POLL
@@ -15,15 +16,25 @@ LAST_POLL = 0.5
 
 
 async def settle(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
-    """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread."""
+    """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread.
+
+    Raises:
+        QueueUnavailable: Redis did not answer to the last question. Until the time is over it is asked again.
+    """
     deadline = current_time() + seconds
     pause = FIRST_POLL
+    away: QueueUnavailable | None = None
     while not view.terminal and (left := deadline - current_time()) > 0:
         await sleep(min(pause, left))
         if await request.is_disconnected():
             break
         pause = min(pause * 1.5, LAST_POLL)
-        view = await context.ask(context.store.view, view.id, owner=request.state.owner)
+        try:
+            view, away = await context.ask(context.store.view, view.id, owner=request.state.owner), None
+        except QueueUnavailable as error:
+            away = error
+    if away is not None:
+        raise away
     return view
 
 
