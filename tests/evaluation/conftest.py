@@ -15,6 +15,7 @@ from evaluation.data import Picture, Sample
 from evaluation.identity import embedded
 from evaluation.mtcnn import Face
 from evaluation.recognisers import CosineRecogniser, Preprocessing
+from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.tiny import build_tiny
 
@@ -25,6 +26,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def cheap_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stretching of keys is slow by design and not what these tests ask about."""
+    monkeypatch.setattr(keying, "ARGON2_MEMORY_KIB", 64)
 
 
 @pytest.fixture(scope="session")

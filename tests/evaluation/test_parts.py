@@ -369,7 +369,7 @@ def _message(*fields: tuple[int, object]) -> bytes:
     return b"".join(parts)
 
 
-def _onnx_pooling() -> bytes:
+def onnx_pooling() -> bytes:
     """An ONNX file of mean pooling over 28x28 cells: (1, 3, 112, 112) -> (1, 48). Written by hand, since the package
     that writes such files is large and nothing else needs it; field numbers are those of onnx.proto."""
 
@@ -387,7 +387,7 @@ def _onnx_pooling() -> bytes:
 
 
 def test_an_onnx_network_by_path_is_fed_aligned_crops_scaled_to_one(tmp_path: Path) -> None:
-    (tmp_path / "net.onnx").write_bytes(_onnx_pooling())
+    (tmp_path / "net.onnx").write_bytes(onnx_pooling())
     (recogniser,) = load([f"ir152={tmp_path / 'net.onnx'}"])
     samples = drawn_samples(3)
     seen = embedded(samples, CentreFinder(), [recogniser])

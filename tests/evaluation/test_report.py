@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from evaluation import report, reversibility, robustness, security, verdicts
 from evaluation.bench import Bench
 from evaluation.degradations import TABLE_4
+from evaluation.errors import MaterialMissing
 from evaluation.markdown import figure
 from shared.diffusion.pipeline import HideOptions
 from tests.evaluation.conftest import drawn_samples
@@ -54,14 +57,7 @@ def test_command_measures_a_tar(tiny_folder: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(robustness, "TABLE_4", TABLE_4[:1])
     monkeypatch.setattr(robustness, "BEYOND", ())
     monkeypatch.setattr(robustness, "HideOptions", lambda scheme: HideOptions(scheme, steps=2))
-    rows = []
-    with tarfile.open(tmp_path / "set.tar", "w") as tar:
-        for sample in drawn_samples(4):
-            buffer = io.BytesIO()
-            Image.fromarray(sample.picture).save(buffer, "PNG")
-            _put(tar, sample.name, buffer.getvalue())
-            rows.append({"file": sample.name, "identity": sample.identity, **sample.fields})
-        _put(tar, "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    _write_set(tmp_path / "set.tar", 4)
     app = typer.Typer()
     register(app)
     words = ["eval", "robustness", "--data", str(tmp_path / "set.tar"), "--model", str(tiny_folder), "--limit", "2"]
@@ -75,7 +71,88 @@ def test_command_measures_a_tar(tiny_folder: Path, tmp_path: Path, monkeypatch: 
     assert "robustness.png" in (tmp_path / "run/report.md").read_text()
 
 
+def _write_set(path: Path, count: int) -> None:
+    rows = []
+    with tarfile.open(path, "w") as tar:
+        for sample in drawn_samples(count):
+            buffer = io.BytesIO()
+            Image.fromarray(sample.picture).save(buffer, "PNG")
+            _put(tar, sample.name, buffer.getvalue())
+            rows.append({"file": sample.name, "identity": sample.identity, **sample.fields})
+        _put(tar, "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
+
+
 def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
+
+
+def test_one_command_makes_every_table_and_publishes_the_report(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli.evaluate import register
+    from evaluation import peers, setup
+    from shared.diffusion.schemes import SCHEMES
+    from tests.evaluation.conftest import CentreFinder
+    from tests.evaluation.test_parts import onnx_pooling
+
+    monkeypatch.setattr(setup, "FaceFinder", CentreFinder)  # the tiny pictures have no faces to find
+    for name, scheme in list(SCHEMES.items()):
+        monkeypatch.setitem(SCHEMES, name, replace(scheme, solver="ddim", steps=1))
+    monkeypatch.setitem(peers.PEERS, "paper-50", HideOptions("paper", steps=2))  # type: ignore[arg-type]
+    data = tmp_path / "material/data"
+    data.mkdir(parents=True)
+    _write_set(data / setup.FACES, 40)  # of twenty people
+    _write_set(data / setup.SCENES, 20)
+    monkeypatch.setenv("DDSR_MATERIAL", str(data.parent))
+    (tmp_path / "net.onnx").write_bytes(onnx_pooling())
+    app = typer.Typer()
+    register(app)
+    words = [
+        "eval",
+        "all",
+        "--model",
+        str(tiny_folder),
+        "--without",
+        str(tiny_folder),
+        "--limit",
+        "8",
+        "--compared",
+        "2",
+    ]
+    words += ["--epochs", "1", "--recogniser", f"ir152={tmp_path / 'net.onnx'}", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run/trials").rglob("*.png")}
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0, again.output
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run/trials").rglob("*.png")}
+    published = CliRunner().invoke(
+        app, ["eval", "publish", "--out", str(tmp_path / "run"), "--to", str(tmp_path / "docs")]
+    )
+    assert published.exit_code == 0, published.output
+    text = (tmp_path / "docs/report.md").read_text()
+    for part in (
+        "Against the paper",
+        "Reversibility",
+        "Security",
+        "Robustness",
+        "Keys",
+        "Peers",
+        "Ablation",
+        "Instruments",
+    ):
+        assert f"\n## {part}" in text, part
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    assert len(shown) >= 8
+    assert all((tmp_path / "docs" / name).is_file() for name in shown)
+    figures = json.loads((tmp_path / "docs/tables.json").read_text())
+    assert {"reversibility", "security/keyed", "robustness/paper", "keys/keyed", "peers/signs"} <= set(figures)
+    for table in figures.values():
+        assert {"command", "commit", "seed", "device", "model"} <= set(table["made"])
+
+
+def test_nothing_to_publish_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MaterialMissing, match="no finished table"):
+        report.publish(tmp_path, tmp_path / "docs")
