@@ -109,17 +109,20 @@ def check_steps(steps: int | None, most: int) -> int | None:
     return steps
 
 
-def take_recipe(given: str | None, stego: bytes, models: Container[str]) -> str:
+def take_recipe(given: str | None, stego: bytes, models: Container[str], most_steps: int) -> str:
     """The recipe of the form, else the one inside the stego, checked against the workers' models.
 
     Raises:
         MissingRecipe: there is none.
         RecipeError: it cannot be read. RecipeMismatch: it belongs to another model or version.
+        InvalidOption: it asks for more steps than this service computes.
     """
     with _decoding():
         text = given or read_recipe(stego)
     if not text:
         raise MissingRecipe("the stego carries no recipe; send the field `recipe`")
-    if Recipe.from_text(text).model not in models:
+    recipe = Recipe.from_text(text)
+    if recipe.model not in models:
         raise RecipeMismatch("no worker holds the model that the recipe names")
+    check_steps(recipe.steps, most_steps)
     return text

@@ -48,5 +48,5 @@ async def _read(request: Request, context: Context, form: RecoverForm) -> Recove
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
     picture = await take_picture(context, data, fleet.size, "none")
-    recipe = await context.compute(take_recipe, form.recipe, data, fleet.models)
+    recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
     return RecoverRequest(picture, form.identity_prompt, recipe, chosen)

@@ -63,7 +63,7 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
 
     monkeypatch.setattr("services.common.intake.decode_upload", raising)
     monkeypatch.setattr("services.common.intake.read_recipe", raising)
-    for call in (lambda: _picture(context(), b"", 32, "none"), lambda: take_recipe(None, b"", [])):
+    for call in (lambda: _picture(context(), b"", 32, "none"), lambda: take_recipe(None, b"", [], 200)):
         with pytest.raises(BrokenPicture) as caught:
             call()
         assert "canary" not in str(caught.value)
@@ -111,9 +111,16 @@ def test_steps() -> None:
 def test_the_recipe_of_the_form_comes_before_the_one_in_the_file(form: Any) -> None:
     stego = encode_picture(face(), form, recipe=RECIPE)
     other = Recipe("a" * 16, "keyed", "sum", 9, "a man", bytes(16)).to_text()
-    assert take_recipe(None, stego, ["a" * 16]) == RECIPE
-    assert take_recipe(other, stego, ["a" * 16]) == other
+    assert take_recipe(None, stego, ["a" * 16], 200) == RECIPE
+    assert take_recipe(other, stego, ["a" * 16], 200) == other
     with pytest.raises(RecipeMismatch):
-        take_recipe(None, stego, ["b" * 16])
+        take_recipe(None, stego, ["b" * 16], 200)
     with pytest.raises(MissingRecipe):
-        take_recipe(None, encode_picture(face(), form), ["a" * 16])
+        take_recipe(None, encode_picture(face(), form), ["a" * 16], 200)
+
+
+def test_a_recipe_may_not_ask_for_more_steps_than_the_service_computes() -> None:
+    long = Recipe("a" * 16, "keyed", "sum", 201, "a man", bytes(16)).to_text()
+    assert take_recipe(long, b"", ["a" * 16], 201) == long
+    with pytest.raises(InvalidOption):
+        take_recipe(long, b"", ["a" * 16], 200)
