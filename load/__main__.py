@@ -64,6 +64,7 @@ def _run(options: argparse.Namespace) -> report.Run:
     key, line = new_key("load")
     chosen = {**SHORT_LIVES, "DDSR_BATCH_SIZE": str(options.batch), "DDSR_RATE_LIMIT": "", "DDSR_POLL_LIMIT": ""}
     extra = {**chosen, "DDSR_API_KEYS": line, "DDSR_QUEUE": QUEUE}
+    extra["OMP_NUM_THREADS"] = "1"  # a tiny model gains nothing from a second thread, and waits for it
     if options.worker_module == "worker":
         subprocess.run([sys.executable, "-c", TINY, str(out / "model")], check=True)  # noqa: S603
         extra["DDSR_MODEL"] = str(out / "model")
@@ -115,9 +116,8 @@ def _call(options: argparse.Namespace, out: Path, stack: Stack, key: str) -> flo
     }
     profile = Path(__file__).with_name("profile.py")
     command = [
-        sys.executable,
-        "-m",
-        "locust",
+        *(sys.executable, "-m", "cli.leash", str(os.getpid())),  # ends with us
+        *(sys.executable, "-m", "locust"),
         "-f",
         str(profile),
         "--headless",

@@ -38,7 +38,7 @@ def percentiles(ledger: Ledger) -> list[tuple[str, int, float, float, float, flo
     """Name, number, p50, p95, p99 and longest in milliseconds, of the answers of each kind."""
     times: dict[str, list[float]] = defaultdict(list)
     for answer in ledger.answers:
-        if answer["status"] != 0:
+        if answer["status"] != 0 and answer["name"] != "settle":
             times[answer["name"]].append(answer["ms"])
     rows = []
     for name, found in sorted(times.items()):
