@@ -58,18 +58,18 @@ def claim(good: bool, what: str) -> None:
         note("broken", what=what)
 
 
-def _photograph(rng: np.random.Generator) -> bytes:
-    """A picture that is no square and has to be fitted, as PNG, JPEG or WebP."""
-    width, height = rng.integers(64, 400, 2)
+def _photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
+    """A picture that has to be fitted, as PNG, JPEG or WebP."""
     rough = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     form = ("PNG", "JPEG", "WEBP")[rng.integers(3)]
-    Image.fromarray(rough).resize((int(width), int(height)), Image.Resampling.BICUBIC).save(file, form)
+    Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(file, form)
     return file.getvalue()
 
 
 _RNG = np.random.default_rng(0)
-PHOTOGRAPHS = [_photograph(_RNG) for _ in range(24)]
+PHOTOGRAPHS = [_photograph(_RNG, *map(int, _RNG.integers(64, 400, 2))) for _ in range(24)]
+PHOTOGRAPHS.append(_photograph(_RNG, 4000, 3000))  # as a telephone makes them
 BOMB = io.BytesIO()
 Image.new("P", (8000, 8000)).save(BOMB, "PNG")
 
@@ -187,7 +187,7 @@ class Caller(HttpUser):
     @task(3)
     def change_mind(self) -> None:
         """Cancel at once or a little later; whatever was first counts."""
-        hidden, _ = self.hide("hide: respond-async", "respond-async", {202}, steps="50")
+        hidden, _ = self.hide("hide: respond-async", "respond-async", {202}, steps="20")
         if hidden.status_code == 202:
             job = hidden.headers["DDSR-Job"]
             time.sleep(random.choice((0, 0.2, 1.0)))
