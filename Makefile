@@ -31,7 +31,7 @@ soak: setup
 example: setup
 	$(V)/python -m examples.face_verification
 eval: setup
-	$(V)/ddsr eval all --limit 24 --compared 6 --out runs/report
+	$(V)/ddsr eval all --limit 60 --compared 8 --out runs/report
 	$(V)/ddsr eval publish --out runs/report
 eval-extras: setup
 	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -r requirements/eval-extras.txt

@@ -29,7 +29,7 @@ def roc_curves(tables: Mapping[str, Row], path: Path) -> Path:
     """Fig. 8: the fusion of StegExpose, one curve a scheme, with chance as the diagonal."""
     figure, axes = plt.subplots(figsize=(4.6, 4.4))
     for scheme, table in tables.items():
-        for key, words in (("stegexpose", ""), ("stegexpose_decoded", ", covers decoded plainly")):
+        for key, words in (("stegexpose", ""), ("stegexpose_plain", " against plain samples")):
             found = table.get(key)
             if found is None:
                 continue

@@ -1,8 +1,8 @@
 """Is a stego picture told from a plain one, and does it give its face away? (Fig. 8, Tables 2 and 3.)
 
 Covers are samples of the same model, prompt and solver that hide nothing, drawn as stegos are and through the same
-PNG file: what else differed would be what the detectors find. The same samples decoded as any other program would
-(`decoded`: full contrast, no closed loop) stand beside them: against those, our way of drawing is what shows.
+PNG file: what else differed would be what the detectors find. Plain samples of the same noise, as another program
+makes them (`latents.PLAIN`), stand beside them: against those, our way of walking and drawing is what shows.
 """
 
 import time
@@ -47,16 +47,16 @@ def run(bench: Bench, options: SecurityOptions, features: Features | None = None
     setup = {"model": bench.model.fingerprint, "seed": bench.seed, "data": bench.data, "options": words}
     store, keys, start = Run(bench.out / name, setup), bench.names, time.process_time()
     stegos = _stegos(bench, store, hide)
-    covers, decoded = _covers(bench, store, hide)
-    others = {"cover": covers} if np.array_equal(covers, decoded) else {"cover": covers, "decoded": decoded}
+    covers, plain = _covers(bench, store, hide)
+    others = {"cover": covers} if np.array_equal(covers, plain) else {"cover": covers, "plain": plain}
     table: Row = {
         "count": len(keys),
         "stegexpose": store.part("stegexpose", keys, lambda: steganalysis(covers, stegos, bench.seed)),
         "stegexpose_control": store.part("stegexpose_control", keys, lambda: _control(covers, bench.seed)),
     }
-    if "decoded" in others:
-        table["stegexpose_decoded"] = store.part(
-            "stegexpose_decoded", keys, lambda: steganalysis(decoded, stegos, bench.seed)
+    if "plain" in others:
+        table["stegexpose_plain"] = store.part(
+            "stegexpose_plain", keys, lambda: steganalysis(plain, stegos, bench.seed)
         )
     if options.epochs and len(keys) >= 8:
         made = [keys, options.epochs]
@@ -90,10 +90,10 @@ def _covers(bench: Bench, store: Run, options: HideOptions) -> tuple[Picture, Pi
         bench.progress("covers", indices[0], len(keys))
         names = [keys[i] for i in indices]
         disguises = [row_of(bench, options, i)["disguise"] for i in indices]
-        drawn, decoded = plain_samples(bench.model, disguises, options, names, bench.seed)
-        store.save("decoded", names, decoded)
+        drawn, plain = plain_samples(bench.model, disguises, options, names, bench.seed)
+        store.save("plain", names, plain)
         store.save("cover", names, drawn)
-    return store.load("cover", keys), store.load("decoded", keys)
+    return store.load("cover", keys), store.load("plain", keys)
 
 
 def steganalysis(covers: Picture, stegos: Picture, seed: int) -> Row:
@@ -145,7 +145,7 @@ def _control(covers: Picture, seed: int) -> Row:
 
 
 def _trained(bench: Bench, others: Mapping[str, Picture], stegos: Picture, epochs: int) -> Row:
-    """The small network on stego against cover (and against `decoded`); and on LSB replacement at a quarter and in
+    """The small network on stego against cover (and against plain samples); and on LSB replacement at a quarter and in
     full, which tells what it can find at this number of pictures."""
     rng, covers = np.random.default_rng(bench.seed), others["cover"]
     pairs = {f"stego against {name}": (pictures, stegos) for name, pictures in others.items()}
