@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -94,8 +94,8 @@ class DiffusionModel:
         diffusers_logging.disable_progress_bar()
         try:
             vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32)
-            unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=dtype)
-            text = CLIPTextModel.from_pretrained(root, subfolder="text_encoder", dtype=dtype)
+            unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=torch.float32)
+            text = CLIPTextModel.from_pretrained(root, subfolder="text_encoder", dtype=torch.float32)
             tokenizer = CLIPTokenizer.from_pretrained(root, subfolder="tokenizer")
             config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
         except (OSError, ValueError, TypeError) as error:
@@ -104,7 +104,10 @@ class DiffusionModel:
             part.to(device).eval().requires_grad_(False)
         unet.to(memory_format=torch.channels_last)
         kind = str(config.get("prediction_type", "epsilon"))
-        return cls(vae, unet, text, tokenizer, NoiseSchedule.from_config(config), kind, _extras(root))
+        model = cls(vae, unet, text, tokenizer, NoiseSchedule.from_config(config), kind, _extras(root))
+        for part in (unet, text):  # only now: the fingerprint is that of the weights, whatever they are computed in
+            nn.Module.to(part, dtype)  # past diffusers' own, which warns of nothing
+        return model
 
     @property
     def device(self) -> torch.device:

@@ -18,6 +18,12 @@ def test_the_fingerprint_follows_the_weights(tiny: DiffusionModel, tiny_folder: 
     assert DiffusionModel.load(build_tiny(tmp_path, seed=1)).fingerprint != tiny.fingerprint
 
 
+def test_the_fingerprint_is_that_of_the_weights_not_of_their_format(tiny: DiffusionModel, tiny_folder: Path) -> None:
+    half = DiffusionModel.load(tiny_folder, dtype=torch.bfloat16)
+    assert half.unet.dtype == torch.bfloat16
+    assert half.fingerprint == tiny.fingerprint
+
+
 def test_encode_and_decode_shapes(tiny: DiffusionModel) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     latents = tiny.encode(pixels)
