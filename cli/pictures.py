@@ -60,7 +60,7 @@ def hide(
     output: Out = None,
     identity_prompt_file: PromptFile = None,
     scheme: Annotated[str, typer.Option(help="keyed, or paper: the published method without a key.")] = "keyed",
-    solver: Annotated[str | None, typer.Option(help="ddim, heun, ddim-matched, heun-matched.")] = None,
+    solver: Annotated[str | None, typer.Option(help="ddim, heun, heun-whitened, ddim-matched, heun-matched.")] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
     format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
     crop: Annotated[
@@ -71,8 +71,6 @@ def hide(
     as_json: Json = False,
 ) -> None:
     """Hide faces under a secret identity prompt.
-
-    Example: ddsr hide face.jpg --disguise "a glacier under a blue sky" -o stego.png
 
     Each stego's recipe (public, needed to recover) is written into the file and beside it as FILE.recipe.
     """
@@ -121,10 +119,7 @@ def recover(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Recover faces with the identity prompt. A wrong prompt gives a stranger's picture, not an error.
-
-    Example: ddsr recover stego.png -o face.png
-    """
+    """Recover faces with the identity prompt. A wrong prompt gives a stranger's picture, not an error."""
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel

@@ -130,7 +130,8 @@ def channel_weights(vae: AutoencoderKL, power: float) -> Tensor:
     probes = torch.cat([torch.zeros(1, channels), torch.eye(channels)]).view(-1, channels, side, side)
     decoded = vae.decode(probes.to(vae.device)).sample.flatten(1).cpu()
     weights = (decoded[1:] - decoded[:1]).norm(dim=1) ** power
-    return (weights / weights.mean()).view(1, -1, 1, 1)
+    normed: Tensor = (weights / weights.mean()).view(1, -1, 1, 1)
+    return normed
 
 
 class Objective:
@@ -227,7 +228,7 @@ def train(
             stepper.step()
             stepper.zero_grad(set_to_none=True)
         run.step += 1
-        _average(average, unet, min(config.ema, (1 + run.step) / (10 + run.step)))
+        follow(average, unet, min(config.ema, (1 + run.step) / (10 + run.step)))
         if run.step % config.report_every == 0:
             run.report(loss=loss.item())
         if run.step % config.save_every == 0:
@@ -247,7 +248,8 @@ def _progress(run: Run, config: DiffusionConfig) -> float:
     return max(run.step / config.steps, timed)
 
 
-def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """One step of an exponential moving average of the weights."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 

@@ -2,20 +2,25 @@
 
 One step, for faces z_0 and their captions:
 
-1. z_T by inversion under the identity prompt, without gradient (equation 4);
-2. what the channel and the receiver's inversion leave on it: z_T + noise;
+1. z_T by inversion under the identity prompt, without gradient (equation 4), along the product's own walk;
+2. what the channel and the receiver's inversion leave on it: noise that grows from the most valuable coordinate of the
+   face to the least, as the mixing pairs them with the stego's (plan.py);
 3. the recovered latent by sampling under the identity prompt (equation 9), with gradient;
-4. L = |z~_0 - z_0|^2 + lambda (1 - cos(f(x_rev), phi(prompt_id))) + the diffusion loss on faces and scenes, which
-   keeps the disguise half of the model where it was.
+4. L = recovery_weight |z~_0 - z_0|^2 + weight (1 - cos(f(x_rev), phi(prompt_id))) + the diffusion loss on faces and
+   scenes, which keeps the disguise half of the model where it was.
 
-`weight` 0 is the ablation of the paper's Table 5: the same steps without the second term. The embedded network trains
-in full; a network of Stable Diffusion's size trains low-rank adapters (peft), merged when saved.
+`weight` and `recovery_weight` 0 are the ablation of the paper's Table 5: as many steps, on the same pictures, without
+regularisation. The embedded network trains in full; a network of Stable Diffusion's size trains low-rank adapters
+(peft), merged when saved.
 """
 
+import copy
+import dataclasses
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
@@ -24,33 +29,40 @@ from torch.nn import functional as F
 from transformers import CLIPModel
 
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.schedule import karras_levels
+from shared.diffusion.pipeline import HideOptions, identity_frame
+from shared.diffusion.schemes import plan_of
+from shared.diffusion.solvers import solver
 from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
-from training.diffusion import DiffusionConfig, Latents, Objective, TextTower
+from training.diffusion import DiffusionConfig, Latents, Objective, TextTower, follow, optimizers
 from training.runs import Run
-from training.sampling import eps_of, sample
+from training.sampling import eps_of
 
 
 @dataclass(frozen=True)
 class PcrConfig:
-    """Size and length of the stage. `weight` is lambda of equation 11's term; `lora_rank` 0 trains all weights."""
+    """Size and length of the stage. `weight` is lambda of equation 11's term; `lora_rank` 0 trains all weights.
+
+    `channel_noise` is the deviation of what the channel adds to the least valuable coordinate, in units of the noise;
+    the rate falls linearly to zero.
+    """
 
     size: int = 128
     weight: float = 0.05
-    steps: int = 60
-    batch: int = 8
-    learning_rate: float = 1e-4
-    inversion_steps: int = 8
-    sampling_steps: int = 6
-    floor: float = 0.05
-    channel_noise: float = 0.1
+    recovery_weight: float = 0.25
+    steps: int = 250
+    batch: int = 32
+    faces: int = 4
+    learning_rate: float = 3e-4
+    ema: float = 0.98
+    walk_steps: int = 3
+    channel_noise: float = 1.0
     lora_rank: int = 0
     held_out: int = 256
-    limit: int | None = 600
-    save_every: int = 20
+    limit: int | None = None
+    save_every: int = 50
 
 
-TINY = PcrConfig(size=32, steps=2, batch=2, inversion_steps=2, sampling_steps=2, held_out=2, limit=8, save_every=1)
+TINY = PcrConfig(size=32, steps=2, batch=2, faces=2, walk_steps=1, held_out=2, limit=8, save_every=1)
 
 
 def consistency_loss(clip: CLIPModel, pictures: Tensor, ids: Tensor) -> Tensor:
@@ -66,21 +78,27 @@ def consistency_loss(clip: CLIPModel, pictures: Tensor, ids: Tensor) -> Tensor:
 
 
 def recovered_latent(
-    model: DiffusionModel,
-    unet: torch.nn.Module,
-    z0: Tensor,
-    text: Tensor,
-    config: PcrConfig,
+    model: DiffusionModel, unet: torch.nn.Module, z0: Tensor, text: Tensor, config: PcrConfig,
     generator: torch.Generator,
-) -> Tensor:
-    """Steps 1 to 3 above; shaped as z0."""
-    high = float(model.schedule.sigmas[-1])
-    eps = eps_of(model, unet, text)
+) -> Tensor:  # fmt: skip
+    """Steps 1 to 3 above; float32, shaped as z0."""
+    options = HideOptions(steps=config.walk_steps)
+    levels, frame = identity_frame(model, options)
+    step, rate = solver(options.resolved_solver), frame.rate(eps_of(model, unet, text))
     with torch.no_grad():
-        zT = sample(z0, karras_levels(config.floor, high, config.inversion_steps).tolist(), eps)
-        noise = torch.randn(z0.shape, generator=generator).to(z0)
-        zT = (zT + config.channel_noise * high * noise) / (1 + config.channel_noise**2) ** 0.5
-    return sample(zT, karras_levels(config.floor, high, config.sampling_steps).tolist()[::-1], eps)
+        u = step.send(frame.enter(z0.double(), levels[0]), levels[::-1], rate, lambda: None, frame.clock)
+        noise = torch.randn(z0.shape, generator=generator).to(u) * _channel(model, config.channel_noise).to(u)
+        u = u + noise
+    u = step.receive(u, levels[::-1], rate, lambda: None, frame.clock)
+    return frame.leave(u, levels[0]).float()
+
+
+def _channel(model: DiffusionModel, deviation: float) -> Tensor:
+    """Deviation of the channel's noise in each DCT coordinate, (C, h, w): from 0.05 to 1 of it along the order."""
+    order = plan_of(model).face_order
+    field = np.empty(len(order))
+    field[order] = np.linspace(0.05, 1.0, len(order)) * deviation
+    return torch.from_numpy(field.reshape(model.latent_shape))
 
 
 def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, config: PcrConfig, *, seed: int = 0) -> Path:
@@ -92,37 +110,47 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     latents, text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, device)
     objective, run = Objective(DiffusionConfig(), model.schedule, model.vae, device), Run(folder, config, seed=seed)
-    unet = model.unet.requires_grad_(True)
+    unet = model.unet.train().requires_grad_(True)
     if config.lora_rank:
         names = ["to_q", "to_k", "to_v", "to_out.0"]
         unet = get_peft_model(unet, LoraConfig(r=config.lora_rank, target_modules=names))
-    optimizer = torch.optim.AdamW([p for p in unet.parameters() if p.requires_grad], lr=config.learning_rate)
-    unet, optimizer = accelerator.prepare(unet, optimizer)
+        steppers: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for p in unet.parameters() if p.requires_grad])]
+    else:
+        steppers = optimizers(unet, dataclasses.replace(DiffusionConfig(), learning_rate=config.learning_rate))
+    unet, *steppers = accelerator.prepare(unet, *steppers)
+    average = copy.deepcopy(accelerator.unwrap_model(unet)).requires_grad_(False)
     if state := run.restore():
         unet.load_state_dict(state["unet"])
-        optimizer.load_state_dict(state["optimizer"])
+        average.load_state_dict(state["average"])
+        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
+            stepper.load_state_dict(saved)
     while run.step < config.steps:
         rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
-        z0, prompts = latents.faces_batch(config.batch, rng)
-        z0 = z0.to(device)
-        z = recovered_latent(model, unet, z0, text(prompts), config, generator)
-        pictures = F.pixel_shuffle(model.vae.decode(z).sample, model.patch).clamp(-1, 1)
         both, captions = latents.batch(config.batch, 0.1, rng)
-        terms = {
-            "recovery": (z - z0).square().mean(),
-            "consistency": consistency_loss(clip, pictures, text.ids(prompts)).mean(),
-            "diffusion": objective(unet, both, text(captions), generator).mean(),
-        }
-        accelerator.backward(terms["recovery"] + config.weight * terms["consistency"] + terms["diffusion"])
+        losses = {"diffusion": objective(unet, both, text(captions), generator).mean()}
+        total = losses["diffusion"]
+        if config.weight or config.recovery_weight:
+            z0, prompts = latents.faces_batch(config.faces, rng)
+            z0 = z0.to(device)
+            z = recovered_latent(model, unet, z0, text(prompts), config, generator)
+            pictures = F.pixel_shuffle(model.vae.decode(z).sample, model.patch).clamp(-1, 1)
+            losses["recovery"] = ((z - z0).square() * objective.weights).mean()
+            losses["consistency"] = consistency_loss(clip, pictures, text.ids(prompts)).mean()
+            total = total + config.recovery_weight * losses["recovery"] + config.weight * losses["consistency"]
+        accelerator.backward(total)
         accelerator.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for stepper in steppers:
+            for group in stepper.param_groups:
+                group["lr"] = config.learning_rate * (1 - run.step / config.steps)
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
         run.step += 1
-        run.report(**{name: value.item() for name, value in terms.items()})
+        follow(average, accelerator.unwrap_model(unet), min(config.ema, run.step / (10 + run.step)))
+        run.report(**{name: value.item() for name, value in losses.items()})
         if run.step % config.save_every == 0 or run.step == config.steps:
-            run.save(unet=unet.state_dict(), optimizer=optimizer.state_dict())
-    plain = accelerator.unwrap_model(unet)
-    plain = plain.merge_and_unload() if config.lora_rank else plain
+            states = [stepper.state_dict() for stepper in steppers]
+            run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=states)
+    plain = average.merge_and_unload() if config.lora_rank else average
     plain.save_pretrained(folder / "unet")
     run.plot()
     return folder / "unet"

@@ -1,7 +1,8 @@
 """Stage `plan`: measure what the keyed mixing needs to know about a trained model, and write it to `ddsr.json`.
 
+* mean and deviation of the latents of faces, and of scenes, in each coordinate of the DCT (whitened walks, frames.py);
 * what a coordinate of the face's latent is worth: its variance over faces, in grey levels of the picture;
-* how well a coordinate of the stego's noise survives: the error that JPEG, noise and rounding leave in z_T after the
+* how well a coordinate of the stego's noise survives: the error that JPEG, noise and rounding leave in it after the
   receiver's inversion, averaged over rings of equal channel and frequency;
 * the lengths of the face's groups: mean and deviation of log r^2.
 
@@ -24,9 +25,7 @@ from scipy.fft import dctn
 
 from shared.diffusion.keying import GROUP
 from shared.diffusion.model import EXTRAS, DiffusionModel, Extras
-from shared.diffusion.pipeline import draw, read
-from shared.diffusion.schedule import karras_levels
-from shared.diffusion.solvers import solver
+from shared.diffusion.pipeline import draw, face_noise, stego_latents, stego_noise
 from training.captions import caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 
@@ -36,20 +35,24 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class PlanConfig:
     size: int = 128
-    steps: int = 16
-    solver: str = "heun"
     face_floor: float = 0.02
+    face_depth: float = 5.0
     stego_floor: float = 0.05
+    stego_depth: float = 20.0
     contrast: float = 0.75
+    guidance: float = 2.0
+    guidance_floor: float = 1.0
+    temperature: float = 0.6
+    temperature_start: float = 0.5
     faces: int = 64
     stegos: int = 32
     jpeg: int = 70
     noise: float = 4.0
-    limit: int | None = 400
+    limit: int | None = 3000
     batch: int = 16
 
 
-TINY = PlanConfig(size=32, steps=2, faces=4, stegos=4, limit=4, batch=4)
+TINY = PlanConfig(size=32, faces=4, stegos=4, limit=4, batch=4)
 
 
 def coordinates(latents: torch.Tensor) -> Array:
@@ -58,17 +61,22 @@ def coordinates(latents: torch.Tensor) -> Array:
     return transformed
 
 
-def face_value(model: DiffusionModel, faces: NDArray[np.uint8]) -> Array:
+def moments(model: DiffusionModel, pixels: NDArray[np.uint8]) -> tuple[Array, Array]:
+    """Mean and deviation of every coordinate over pictures, (C h w,) each."""
+    parts = [coordinates(model.encode(np.ascontiguousarray(pixels[i : i + 256]))) for i in range(0, len(pixels), 256)]
+    every = np.concatenate(parts)
+    return every.mean(0), np.maximum(every.std(0), 1e-3)
+
+
+def face_value(model: DiffusionModel, deviation: Array) -> Array:
     """Variance of every coordinate over faces in squared grey levels, (C h w,)."""
-    z = model.encode(faces)
     unit = model.decode_levels(torch.zeros(1, *model.latent_shape).double())
     worth = []
     for channel in range(model.latent_shape[0]):  # what one unit of a channel does to the picture
         probe = torch.zeros(1, *model.latent_shape).double()
         probe[0, channel] = 1.0
         worth.append(float((model.decode_levels(probe) - unit).square().sum()) / np.prod(model.latent_shape[1:]))
-    variance = coordinates(z).var(0).reshape(model.latent_shape)
-    value: Array = (variance * np.array(worth)[:, None, None]).ravel()
+    value: Array = ((deviation**2).reshape(model.latent_shape) * np.array(worth)[:, None, None]).ravel()
     return value
 
 
@@ -81,22 +89,15 @@ def rings(values: Array, shape: tuple[int, int, int]) -> Array:
 
 
 def channel_error(model: DiffusionModel, prompts: list[str], config: PlanConfig, seed: int) -> Array:
-    """Mean square error of z_T / sigma_T in every coordinate after the channel, (C h w,)."""
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    levels = karras_levels(config.stego_floor, float(model.schedule.sigmas[-1]), config.steps).tolist()
-    errors = []
+    """Mean square error of the stego's noise in every coordinate after the channel, (C h w,)."""
+    rng, errors = np.random.default_rng(seed), []
     for i in range(0, len(prompts), config.batch):
-        text = model.embed(prompts[i : i + config.batch])
-        zT = torch.randn(len(text), *model.latent_shape, generator=generator, dtype=torch.float64) * levels[-1]
-
-        def eps(x: torch.Tensor, sigma: float, text: torch.Tensor = text) -> torch.Tensor:
-            return model.predict_noise(x, sigma, text)
-
-        stego = draw(model, solver(config.solver).send(zT, levels, eps, lambda: None), config.contrast)
+        part = prompts[i : i + config.batch]
+        noise = rng.standard_normal((len(part), *model.latent_shape))
+        stego = draw(model, stego_latents(model, noise, part), config.contrast)
         sent = stego + rng.normal(0, config.noise, stego.shape)
         received = np.stack([_jpeg(p, config.jpeg) for p in sent.round().clip(0, 255).astype(np.uint8)])
-        found = solver(config.solver).receive(read(model, received, config.contrast), levels, eps, lambda: None)
-        errors.append(coordinates((found - zT) / levels[-1]) ** 2)
+        errors.append(coordinates(torch.from_numpy(stego_noise(model, received, part) - noise)) ** 2)
     return rings(np.concatenate(errors).mean(0), model.latent_shape)
 
 
@@ -110,17 +111,11 @@ def group_lengths(
     model: DiffusionModel, data: Pictures, order: NDArray[np.intp], config: PlanConfig, seed: int
 ) -> tuple[Array, Array]:
     """Mean and deviation of log r^2 of each group of `order` over faces, (C h w / GROUP,) each."""
-    rng = random.Random(seed)
-    levels = karras_levels(config.face_floor, float(model.schedule.sigmas[-1]), config.steps).tolist()[::-1]
-    logs = []
+    rng, logs = random.Random(seed), []
     for i in range(0, config.faces, config.batch):
-        text = model.embed([caption(r, rng) for r in data.records[i : i + config.batch]])
-
-        def eps(x: torch.Tensor, sigma: float, text: torch.Tensor = text) -> torch.Tensor:
-            return model.predict_noise(x, sigma, text)
-
-        zT = solver(config.solver).send(model.encode(data.pixels[i : i + config.batch]), levels, eps, lambda: None)
-        groups = coordinates(zT / levels[0])[:, order].reshape(len(zT), -1, GROUP)
+        prompts = [caption(r, rng) for r in data.records[i : i + config.batch]]
+        noise = face_noise(model, np.ascontiguousarray(data.pixels[i : i + config.batch]), prompts)
+        groups = coordinates(torch.from_numpy(noise))[:, order].reshape(len(noise), -1, GROUP)
         logs.append(np.log((groups**2).sum(-1)))
     every = np.concatenate(logs)
     return every.mean(0), every.std(0, ddof=1)
@@ -130,17 +125,30 @@ def measure(material: Path, pipeline: Path, config: PlanConfig, *, seed: int = 0
     """Run the stage; writes `ddsr.json` into the pipeline folder and returns its path."""
     model = DiffusionModel.load(pipeline)
     faces = load_tars(material, TRAIN_FACES[:1], size=config.size, limit=config.limit)
-    scenes = load_tars(material, TRAIN_SCENES[:1], size=config.size, limit=config.stegos)
+    scenes = load_tars(material, TRAIN_SCENES[:1], size=config.size, limit=config.limit)
     rng = random.Random(seed)
-    value = face_value(model, faces.pixels)
-    error = channel_error(model, [caption(r, rng) for r in scenes.records], config, seed)
+    (face_mean, face_deviation), (stego_mean, stego_deviation) = (
+        moments(model, data.pixels) for data in (faces, scenes)
+    )
+    value = face_value(model, face_deviation)
     face_order = np.argsort(-rings(value, model.latent_shape), kind="stable")
-    stego_order = np.argsort(error, kind="stable")
-    mean, deviation = group_lengths(model, faces, face_order, config, seed)
+    settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(Extras) if hasattr(config, f.name)}
     extras = Extras(
-        config.face_floor, config.stego_floor, config.contrast, face_order.tolist(), stego_order.tolist(),
-        mean.round(4).tolist(), (1.25 * deviation).round(4).tolist(),  # wider: unseen faces, few to estimate from
+        **settings, face_mean=_digits(face_mean), face_deviation=_digits(face_deviation),
+        stego_mean=_digits(stego_mean), stego_deviation=_digits(stego_deviation), face_order=face_order.tolist(),
     )  # fmt: skip
+    model.extras = dataclasses.replace(extras, temperature=1.0)  # the order of coordinates must not follow from itself
+    error = channel_error(model, [caption(r, rng) for r in scenes.records[: config.stegos]], config, seed)
+    model.extras = extras = dataclasses.replace(extras, stego_order=np.argsort(error, kind="stable").tolist())
+    mean, deviation = group_lengths(model, faces, face_order, config, seed)
+    extras = dataclasses.replace(
+        extras, radius_mean=_digits(mean), radius_deviation=_digits(1.25 * deviation),
+    )  # wider: unseen faces, few to estimate from  # fmt: skip
     path = pipeline / EXTRAS
     path.write_text(json.dumps(dataclasses.asdict(extras), separators=(",", ":")) + "\n")
     return path
+
+
+def _digits(values: Array) -> list[float]:
+    """Four significant digits: the file is read by people and stays small."""
+    return [float(f"{value:.4g}") for value in values]

@@ -2,14 +2,14 @@
 
     paper                                   here
     x_id -> z_0 = E(x_id)            (3)    model.encode
-    z_0 -> z_T under prompt_id       (4)    solver.send, levels high .. low (the inverse of the receiver's sampling)
+    z_0 -> z_T under prompt_id       (4)    identity.noise, the inverse of the receiver's sampling
     -                                       mixing of z_T under the key (scheme `keyed`)
-    z_T -> z^_0 under prompt_stego   (5)    solver.send, levels low .. high (the inverse of the receiver's inversion)
+    z_T -> z^_0 under prompt_stego   (5)    disguise.latent, the inverse of the receiver's inversion
     x_stego = G(z^_0)                (6)    draw: model.decode, the loop through 8 bits closed
     z^_0 = E(x'_stego)               (7)    read: model.encode
-    z^_0 -> z^_T under prompt_stego  (8)    solver.receive, levels low .. high
+    z^_0 -> z^_T under prompt_stego  (8)    disguise.noise
     -                                       mixing undone
-    z^_T -> z~_0 under prompt_id     (9)    solver.receive, levels high .. low
+    z^_T -> z~_0 under prompt_id     (9)    identity.latent
     x_rev = G(z~_0)                 (10)    model.decode
 
 The sender's walks are written as inverses of the receiver's. With an explicit solver (`ddim`, `heun`) the inverse is
@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion import keying
+from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.schedule import karras_levels, paper_levels
-from shared.diffusion.schemes import DEFAULT_SCHEME, SCHEMES, Scheme
+from shared.diffusion.schemes import DEFAULT_SCHEME, SCHEMES, Scheme, plan_of
+from shared.diffusion.solvers import Eps, Solver
 from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InvalidOption, RecipeMismatch
 from shared.recipe import NONCE_BYTES, Recipe
@@ -85,26 +87,50 @@ class Hidden:
 
 
 @dataclass
-class _Walker:
-    """The two walks of one batch with their counters."""
+class _Meter:
+    """Counts steps and evaluations of one call."""
 
-    model: DiffusionModel
     on_step: Progress | None
     total: int
     evaluations: int = field(default=0)
     _step: int = field(default=0)
 
-    def eps(self, text: Tensor) -> Callable[[Tensor, float], Tensor]:
-        def predict(x: Tensor, sigma: float) -> Tensor:
-            self.evaluations += 1
-            return self.model.predict_noise(x, sigma, text)
-
-        return predict
-
     def tick(self) -> None:
         if self.on_step is not None:
             self.on_step(self._step, self.total)
         self._step += 1
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One of the two walks between clean latents and noise, of one batch.
+
+    Attributes:
+        levels: noise levels, the clean end first.
+        undo: take it as the sender does, who undoes what the receiver will do.
+    """
+
+    levels: list[float]
+    frame: Frame
+    solver: Solver
+    eps: Eps
+    meter: _Meter
+    undo: bool
+
+    def noise(self, z0: Tensor) -> Tensor:
+        """Equations 4 and 8: latents -> noise of unit variance, float64 (B, C, h, w)."""
+        u = self._go(self.frame.enter(z0, self.levels[0]), rising=True)
+        return self.frame.noise(u, self.levels[-1])
+
+    def latent(self, noise: Tensor) -> Tensor:
+        """Equations 5 and 9: noise -> latents."""
+        u = self._go(self.frame.from_noise(noise, self.levels[-1]), rising=False)
+        return self.frame.leave(u, self.levels[0])
+
+    def _go(self, u: Tensor, *, rising: bool) -> Tensor:
+        go = self.solver.send if self.undo else self.solver.receive
+        levels = self.levels if rising != self.undo else self.levels[::-1]  # always the receiver's
+        return go(u, levels, self.frame.rate(self.eps), self.meter.tick, self.frame.clock)
 
 
 def hide(
@@ -124,19 +150,18 @@ def hide(
         SolverError: a matched step did not converge (take more steps).
     """
     options = options or HideOptions()
-    scheme, solver = SCHEMES[options.scheme], solver_named(options.resolved_solver)
-    text_id, text_disguise = _embed(model, identity_prompts), _embed(model, disguise_prompts)
+    scheme = SCHEMES[options.scheme]
+    meter = _Meter(on_step, total=2 * options.resolved_steps)
+    identity = _identity_walk(model, options, identity_prompts, meter, undo=True)
+    disguise = _disguise_walk(model, options, disguise_prompts, meter, undo=True)
     used = list(nonces) if nonces is not None else [os.urandom(NONCE_BYTES) for _ in identity_prompts]
-    down, up = _levels(model, scheme, options.resolved_steps)
-    walker = _Walker(model, on_step, total=2 * options.resolved_steps)
 
-    z0 = model.encode(faces)  # (B, C, h, w)
-    zT = solver.send(z0, down, walker.eps(text_id), walker.tick)  # equation 4
-    zT, lengths = _mix(model, scheme, zT, up[-1], identity_prompts, used)
-    z0 = solver.send(zT, up, walker.eps(text_disguise), walker.tick)  # equation 5
+    zT = identity.noise(model.encode(faces))  # equations 3 and 4; (B, C, h, w)
+    zT, lengths = _mix(model, scheme, zT, identity_prompts, used)
+    z0 = disguise.latent(zT)  # equation 5
     stegos = model.decode(z0) if scheme.paper_spacing else draw(model, z0, model.extras.contrast)
     return [
-        Hidden(stego, _recipe(model, options, prompt, nonce, masked), walker.evaluations)
+        Hidden(stego, _recipe(model, options, prompt, nonce, masked), meter.evaluations)
         for stego, prompt, nonce, masked in zip(stegos, disguise_prompts, used, lengths, strict=True)
     ]
 
@@ -159,62 +184,48 @@ def recover(
         RecipeMismatch: a recipe of another model, or recipes that do not go together.
     """
     check_recipes(model, recipes)
-    scheme, solver = SCHEMES[recipes[0].scheme], solver_named(recipes[0].solver)
-    text_id, text_disguise = (
-        _embed(model, identity_prompts),
-        _embed(model, [r.disguise_prompt for r in recipes]),
-    )
-    down, up = _levels(model, scheme, recipes[0].steps)
-    walker = _Walker(model, on_step, total=2 * recipes[0].steps)
+    options = HideOptions(recipes[0].scheme, recipes[0].solver, recipes[0].steps)
+    scheme = SCHEMES[options.scheme]
+    meter = _Meter(on_step, total=2 * options.resolved_steps)
+    identity = _identity_walk(model, options, identity_prompts, meter)
+    disguise = _disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter)
 
     z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
-    zT = solver.receive(z0, up, walker.eps(text_disguise), walker.tick)  # equation 8
-    zT = _unmix(model, scheme, zT, up[-1], identity_prompts, recipes)
-    z0 = solver.receive(zT, down, walker.eps(text_id), walker.tick)  # equation 9
-    return model.decode(z0)
+    zT = disguise.noise(z0)  # equation 8
+    zT = _unmix(model, scheme, zT, identity_prompts, recipes)
+    return model.decode(identity.latent(zT))  # equations 9 and 10
 
 
 def face_noise(
     model: DiffusionModel, faces: NDArray[np.uint8], identity_prompts: Sequence[str], options: HideOptions | None = None
 ) -> Noise:
-    """Equations 3 and 4 alone: z_T / sigma_T of faces before any mixing, float64 (B, C, h, w). For measuring."""
-    options = options or HideOptions()
-    down, _ = _levels(model, SCHEMES[options.scheme], options.resolved_steps)
-    walker = _Walker(model, None, total=options.resolved_steps)
-    eps = walker.eps(_embed(model, identity_prompts))
-    zT = solver_named(options.resolved_solver).send(model.encode(faces), down, eps, walker.tick)
-    return _unit(zT, down[0])
+    """Equations 3 and 4 alone: the noise of faces before any mixing, float64 (B, C, h, w). For measuring."""
+    walk = _identity_walk(model, options or HideOptions(), identity_prompts, undo=True)
+    return _array(walk.noise(model.encode(faces)))
 
 
 def stego_noise(
     model: DiffusionModel, stegos: NDArray[np.uint8], disguise_prompts: Sequence[str],
     options: HideOptions | None = None,
 ) -> Noise:  # fmt: skip
-    """Equations 7 and 8 alone: the z_T / sigma_T that anybody reads out of stegos, float64 (B, C, h, w)."""
+    """Equations 7 and 8 alone: the noise that anybody reads out of stegos, float64 (B, C, h, w)."""
     options = options or HideOptions()
-    scheme = SCHEMES[options.scheme]
-    _, up = _levels(model, scheme, options.resolved_steps)
-    walker = _Walker(model, None, total=options.resolved_steps)
-    z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
-    eps = walker.eps(_embed(model, disguise_prompts))
-    zT = solver_named(options.resolved_solver).receive(z0, up, eps, walker.tick)
-    return _unit(zT, up[-1])
+    paper = SCHEMES[options.scheme].paper_spacing
+    z0 = model.encode(stegos) if paper else read(model, stegos, model.extras.contrast)
+    return _array(_disguise_walk(model, options, disguise_prompts).noise(z0))
 
 
 def stego_latents(
     model: DiffusionModel, noise: Noise, disguise_prompts: Sequence[str], options: HideOptions | None = None
 ) -> Tensor:
-    """Equation 5 alone: the latents, float64 (B, C, h, w), to which given noise z_T / sigma_T leads under prompts."""
-    options = options or HideOptions()
-    _, up = _levels(model, SCHEMES[options.scheme], options.resolved_steps)
-    walker = _Walker(model, None, total=options.resolved_steps)
-    zT = torch.from_numpy(noise).to(model.device) * up[-1]
-    return solver_named(options.resolved_solver).send(zT, up, walker.eps(_embed(model, disguise_prompts)), walker.tick)
+    """Equation 5 alone: the latents, float64 (B, C, h, w), to which given noise leads under prompts."""
+    walk = _disguise_walk(model, options or HideOptions(), disguise_prompts, undo=True)
+    return walk.latent(torch.from_numpy(noise).to(model.device))
 
 
-def _unit(zT: Tensor, sigma: float) -> Noise:
-    noise: Noise = (zT / sigma).cpu().numpy()
-    return noise
+def _array(noise: Tensor) -> Noise:
+    array: Noise = noise.cpu().numpy()
+    return array
 
 
 def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
@@ -276,16 +287,83 @@ def _embed(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
     return model.embed(texts)
 
 
-def _levels(model: DiffusionModel, scheme: Scheme, steps: int) -> tuple[list[float], list[float]]:
-    """Noise levels of the identity walk, falling, and of the disguise walk, rising."""
-    schedule, extras = model.schedule, model.extras
-    if scheme.paper_spacing:
-        levels = paper_levels(schedule, steps).tolist()
-        return levels[::-1], levels
+def _identity_walk(
+    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: _Meter | None = None, *,
+    undo: bool = False,
+) -> _Walk:  # fmt: skip
+    """The walk of equations 4 and 9."""
+    text, meter = _embed(model, prompts), meter or _Meter(None, options.resolved_steps)
+
+    def eps(x: Tensor, sigma: float) -> Tensor:
+        meter.evaluations += 1
+        return model.predict_noise(x, sigma, text)
+
+    levels, frame = identity_frame(model, options)
+    return _Walk(levels, frame, solver_named(options.resolved_solver), eps, meter, undo)
+
+
+def identity_frame(model: DiffusionModel, options: HideOptions) -> tuple[list[float], Frame]:
+    """Noise levels, rising, and coordinates of the walk of equations 4 and 9."""
+    e = model.extras
+    whitened = solver_named(options.resolved_solver).whitened
+    frame = _whitened(model, e.face_mean, e.face_deviation) if whitened else Plain()
+    return _levels(model, options, e.face_floor, e.face_depth), frame
+
+
+def _disguise_walk(
+    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: _Meter | None = None, *,
+    undo: bool = False,
+) -> _Walk:  # fmt: skip
+    """The walk of equations 5 and 8. In whitened coordinates it is guided, where the model asks for it."""
+    e, text, meter = model.extras, _embed(model, prompts), meter or _Meter(None, options.resolved_steps)
+    solver, levels = solver_named(options.resolved_solver), _levels(model, options, e.stego_floor, e.stego_depth)
+    guided = solver.whitened and e.guidance != 1
+    both = torch.cat([text, model.embed([""]).expand_as(text)]) if guided else text
+
+    def eps(x: Tensor, sigma: float) -> Tensor:
+        if not guided or sigma < e.guidance_floor:
+            meter.evaluations += 1
+            return model.predict_noise(x, sigma, text)
+        meter.evaluations += 2
+        prompted, free = model.predict_noise(torch.cat([x, x]), sigma, both).chunk(2)
+        return free + e.guidance * (prompted - free)
+
+    frame = _whitened(model, e.stego_mean, e.stego_deviation, temperature(model)) if solver.whitened else Plain()
+    return _Walk(levels, frame, solver, eps, meter, undo)
+
+
+def _levels(model: DiffusionModel, options: HideOptions, floor: float | None, depth: float | None) -> list[float]:
+    """Noise levels of a walk, rising."""
+    schedule = model.schedule
+    if SCHEMES[options.scheme].paper_spacing:
+        levels: list[float] = paper_levels(schedule, options.resolved_steps).tolist()
+        return levels
     low, high = float(schedule.sigmas[0]), float(schedule.sigmas[-1])
-    down = karras_levels(extras.face_floor or low, high, steps).tolist()
-    up = karras_levels(extras.stego_floor or low, high, steps).tolist()
-    return down[::-1], up
+    if solver_named(options.resolved_solver).whitened:
+        high = min(high, depth or high)
+    levels = karras_levels(floor or low, high, options.resolved_steps).tolist()
+    return levels
+
+
+def _whitened(
+    model: DiffusionModel, mean: Sequence[float] | None, deviation: Sequence[float] | None,
+    temperature: NDArray[np.float64] | float = 1.0,
+) -> Whitened:  # fmt: skip
+    def field(values: Sequence[float] | NDArray[np.float64] | None, default: float) -> Tensor:
+        filled = np.full(model.latent_shape, default) if values is None else np.reshape(values, model.latent_shape)
+        return torch.from_numpy(filled.astype(np.float64)).to(model.device)
+
+    warm = np.broadcast_to(temperature, model.latent_shape)
+    return Whitened(field(mean, 0.0), field(deviation, 1.0), field(warm, 1.0))
+
+
+def temperature(model: DiffusionModel) -> NDArray[np.float64]:
+    """What the stego's noise is multiplied by in each DCT coordinate, (C, h, w): see `Extras.temperature`."""
+    e, order = model.extras, plan_of(model).stego_order
+    rank = np.linspace(0, 1, len(order))
+    factor = np.empty(len(order))
+    factor[order] = np.interp(rank, [e.temperature_start, 1.0], [1.0, e.temperature])
+    return factor.reshape(model.latent_shape)
 
 
 def _recipe(model: DiffusionModel, options: HideOptions, prompt: str, nonce: bytes, lengths: bytes) -> Recipe:
@@ -304,29 +382,27 @@ def _mix(
     model: DiffusionModel,
     scheme: Scheme,
     zT: Tensor,
-    sigma: float,
     prompts: Sequence[str],
     nonces: Sequence[bytes],
 ) -> tuple[Tensor, list[bytes]]:
     """The keyed map of each picture's noise; in the scheme `paper` nothing changes."""
     pairs = [
         scheme.mix(model, noise, keying.stretch(prompt, nonce) if scheme.keyed else b"")
-        for noise, prompt, nonce in zip((zT / sigma).cpu().numpy(), prompts, nonces, strict=True)
+        for noise, prompt, nonce in zip(zT.cpu().numpy(), prompts, nonces, strict=True)
     ]
-    return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT) * sigma, [side for _, side in pairs]
+    return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT), [side for _, side in pairs]
 
 
 def _unmix(
     model: DiffusionModel,
     scheme: Scheme,
     zT: Tensor,
-    sigma: float,
     prompts: Sequence[str],
     recipes: Sequence[Recipe],
 ) -> Tensor:
-    mixed = (zT / sigma).cpu().numpy()
+    mixed = zT.cpu().numpy()
     noises = [
         scheme.unmix(model, noise, keying.stretch(prompt, r.nonce) if scheme.keyed else b"", r.lengths)
         for noise, prompt, r in zip(mixed, prompts, recipes, strict=True)
     ]
-    return torch.from_numpy(np.stack(noises)).to(zT) * sigma
+    return torch.from_numpy(np.stack(noises)).to(zT)

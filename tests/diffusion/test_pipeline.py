@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ from shared.diffusion import pipeline
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import HideOptions, hide, recover
 from shared.diffusion.schemes import SCHEMES
-from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InputError, InvalidOption, InvalidPrompt, RecipeMismatch
 from shared.recipe import Recipe
 
@@ -122,12 +123,21 @@ def test_the_embedded_model_gives_the_face_back_and_a_stranger_to_others(
 
 
 def test_levels_end_where_the_schedule_does(tiny: DiffusionModel) -> None:
-    down, up = pipeline._levels(tiny, SCHEMES["paper"], 60)
-    assert down == up[::-1]
-    assert up[-1] == tiny.schedule.sigmas[-1]
+    levels = pipeline._levels(tiny, HideOptions("paper"), None, None)
+    assert len(levels) == 61
+    assert levels == sorted(levels)
+    assert levels[-1] == tiny.schedule.sigmas[-1]
 
 
-@pytest.mark.parametrize(("scheme", "solver"), [("matched", "heun"), ("paper", "ddim")])
+def test_only_whitened_walks_end_below_the_schedule(embedded: DiffusionModel) -> None:
+    depth = embedded.extras.face_depth
+    assert depth is not None
+    top = float(embedded.schedule.sigmas[-1])
+    assert pipeline._levels(embedded, HideOptions(), 0.1, depth)[-1] == pytest.approx(depth)
+    assert pipeline._levels(embedded, HideOptions(solver="heun"), 0.1, depth)[-1] == pytest.approx(top)
+
+
+@pytest.mark.parametrize(("scheme", "solver"), [("matched", "heun"), ("matched", "heun-whitened"), ("paper", "ddim")])
 def test_the_single_walks_are_those_of_hide_and_recover(tiny: DiffusionModel, scheme: str, solver: str) -> None:
     options = HideOptions(scheme, solver, steps=4)
     hidden = hide(tiny, faces(), [PROMPT], [DISGUISE], options)[0]
@@ -136,7 +146,24 @@ def test_the_single_walks_are_those_of_hide_and_recover(tiny: DiffusionModel, sc
     again = tiny.decode(latents) if scheme == "paper" else pipeline.draw(tiny, latents, tiny.extras.contrast)
     assert np.array_equal(again[0], hidden.stego)
     found = pipeline.stego_noise(tiny, hidden.stego[None], [DISGUISE], options)
-    down, up = pipeline._levels(tiny, SCHEMES[scheme], 4)
-    eps = pipeline._Walker(tiny, None, 4).eps(tiny.embed([PROMPT]))
-    walked = solver_named(solver).receive(torch.from_numpy(found) * up[-1], down, eps, lambda: None)
-    assert np.array_equal(tiny.decode(walked), recover(tiny, hidden.stego[None], [PROMPT], [hidden.recipe]))
+    latent = pipeline._identity_walk(tiny, options, [PROMPT]).latent(torch.from_numpy(found))
+    assert np.array_equal(tiny.decode(latent), recover(tiny, hidden.stego[None], [PROMPT], [hidden.recipe]))
+
+
+def test_evaluations_of_a_guided_walk_count_twice(embedded: DiffusionModel, portrait: NDArray[np.uint8]) -> None:
+    """Heun takes two a step. The disguise walk is guided at the levels above the floor, at either end of a step."""
+    options = HideOptions(steps=3)
+    floor, depth = embedded.extras.stego_floor, embedded.extras.stego_depth
+    levels = pipeline._levels(embedded, options, floor, depth)
+    guided = sum(level >= embedded.extras.guidance_floor for pair in itertools.pairwise(levels) for level in pair)
+    hidden = hide(embedded, portrait[None], [PROMPT], [DISGUISE], options)[0]
+    assert hidden.evaluations == 2 * 3 + 2 * 3 + guided
+
+
+def test_temperature_falls_along_the_stego_order(embedded: DiffusionModel) -> None:
+    extras = embedded.extras
+    assert extras.stego_order is not None
+    ranked = pipeline.temperature(embedded).ravel()[extras.stego_order]
+    assert ranked[0] == 1
+    assert ranked[-1] == pytest.approx(extras.temperature)
+    assert (np.diff(ranked) <= 0).all()
