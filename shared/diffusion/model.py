@@ -38,6 +38,13 @@ class Extras:
     Attributes:
         face_floor, stego_floor: noise levels at which a face, and a stego, count as clean; None: the schedule's lowest.
         contrast: of a stego around middle grey, in (0, 1]; less leaves the generated latent room within 0..255.
+        face_depth, stego_depth: noise levels to which the whitened walks climb; None: the schedule's highest.
+        face_mean, face_deviation, stego_mean, stego_deviation: of the latents of faces, and of scenes, in each
+            coordinate of the DCT (frames.py); None: 0 and 1.
+        guidance: of the disguise walk, above the noise level `guidance_floor` (Ho and Salimans, 2022): the noise is
+            predicted as without + guidance (with - without the prompt), both by sender and receiver. 1: none.
+        temperature: of the stego's noise in its least reliable coordinates; it rises in a straight line to 1 at the
+            share `temperature_start` of the stego order. Less makes calmer pictures that carry less.
         face_order, stego_order: coordinates of the mixing (keying.py), most valuable and most reliable first.
         radius_mean, radius_deviation: of log r^2 of each group of coordinates over training faces.
     """
@@ -45,6 +52,16 @@ class Extras:
     face_floor: float | None = None
     stego_floor: float | None = None
     contrast: float = 1.0
+    face_depth: float | None = None
+    stego_depth: float | None = None
+    guidance: float = 1.0
+    guidance_floor: float = 0.0
+    temperature: float = 1.0
+    temperature_start: float = 1.0
+    face_mean: list[float] | None = None
+    face_deviation: list[float] | None = None
+    stego_mean: list[float] | None = None
+    stego_deviation: list[float] | None = None
     face_order: list[int] | None = None
     stego_order: list[int] | None = None
     radius_mean: list[float] | None = None
@@ -106,7 +123,7 @@ class DiffusionModel:
         kind = str(config.get("prediction_type", "epsilon"))
         model = cls(vae, unet, text, tokenizer, NoiseSchedule.from_config(config), kind, _extras(root))
         for part in (unet, text):  # only now: the fingerprint is that of the weights, whatever they are computed in
-            nn.Module.to(part, dtype)  # past diffusers' own, which warns of nothing
+            nn.Module.to(part, dtype)  # past diffusers' own, which warns of layers that it would keep in float32
         return model
 
     @property
