@@ -17,6 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from cli.stack import find_redis, write_redis_config
 from services.common.keys import load_keys
+from services.common.limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import open_queue, open_redis
 from shared.settings import QueueSettings
@@ -197,6 +198,14 @@ def test_a_script_gives_no_more_than_its_user_has(connect: Connect) -> None:
     for script in ("return redis.call('KEYS', '*')", "return redis.call('SET', 'ddsr:worker:evil', 'x')"):
         with pytest.raises(redis.ResponseError, match=r"[Nn]o permissions"):
             service.eval(script, 0)
+
+
+def test_the_rate_limit_goes_on_past_its_first_window(connect: Connect) -> None:
+    """Its script renames a counter when a window begins."""
+    limits = RateLimits(connect("service"), ServiceSettings(rate_limit="100/second"))
+    for _ in range(12):
+        limits.check("submit", "alice")
+        time.sleep(0.2)
 
 
 def test_the_scaler_reads_the_length_of_the_queue(connect: Connect) -> None:
