@@ -141,31 +141,32 @@ def _xor(first: bytes, second: bytes) -> bytes:
 
 
 def _machines(bench: Bench, options: HideOptions, halves: Mapping[str, DiffusionModel]) -> Row:
-    """PSNR of pictures recovered elsewhere to the originals, beside those recovered as they were hidden."""
+    """PSNR of pictures recovered elsewhere to the originals, and to those recovered as they were hidden."""
     indices = list(range(min(len(bench.faces), bench.batch)))
     trial = trial_of(bench, indices, options)
     bench.progress(f"keys/{options.scheme}: machines", 0, 1)
     clean = reversibility.recovered_under(bench, trial, RECOVERED)
-    table: Row = {"count": len(indices), f"as hidden, batch of {len(indices)}": _psnr(bench, trial, clean)}
+    others = {f"as hidden, batch of {len(indices)}": clean}
     ones = [trial.part(i) for i in range(len(indices))]
-    alone = np.concatenate([recover_faces(bench, one, one.stegos, one.prompts) for one in ones])
-    table["batch of one"] = _psnr(bench, trial, alone)
+    others["batch of one"] = np.concatenate([recover_faces(bench, one, one.stegos, one.prompts) for one in ones])
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if threads > 1 else 2)
     try:
-        other = recover_faces(bench, trial, trial.stegos, trial.prompts)
-        table[f"{torch.get_num_threads()} threads for {threads}"] = _psnr(bench, trial, other)
+        words = f"{torch.get_num_threads()} threads for {threads}"
+        others[words] = recover_faces(bench, trial, trial.stegos, trial.prompts)
     finally:
         torch.set_num_threads(threads)
     for name, half in halves.items():
         recipes = [replace(recipe, model=half.fingerprint) for recipe in trial.recipes]
         elsewhere = replace(bench, model=half)
-        other = recover_faces(elsewhere, replace(trial, recipes=recipes), trial.stegos, trial.prompts)
-        table[name] = _psnr(bench, trial, other)
+        others[name] = recover_faces(elsewhere, replace(trial, recipes=recipes), trial.stegos, trial.prompts)
     bench.progress(f"keys/{options.scheme}: machines", 1, 1)
-    return table
+    figures = {
+        name: {"psnr": _psnr(bench, trial.originals, one), "to_as_hidden": _psnr(bench, clean, one)}
+        for name, one in others.items()
+    }
+    return {"count": len(indices), **figures}
 
 
-def _psnr(bench: Bench, trial: Trial, pictures: Picture) -> Row:
-    values = [psnr(a, b) for a, b in zip(trial.originals, pictures, strict=True)]
-    return mean(values, bench.seed).as_dict()
+def _psnr(bench: Bench, first: Picture, second: Picture) -> Row:
+    return mean([psnr(a, b) for a, b in zip(first, second, strict=True)], bench.seed).as_dict()

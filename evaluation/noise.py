@@ -47,7 +47,8 @@ def linkage(candidates: Noise, seen: Noise, seed: int, plan: MixingPlan | None =
 
 
 def _flat(noise: Noise) -> Scores:
-    flat: Scores = noise.reshape(len(noise), -1)
+    """Rows relative to their mean: what all have in common tells nobody apart."""
+    flat: Scores = noise.reshape(len(noise), -1) - noise.reshape(len(noise), -1).mean(axis=0)
     return flat
 
 
