@@ -61,8 +61,8 @@ def fleet(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     model = build_tiny(tmp_path_factory.mktemp("model") / "tiny")
     queue = queue_settings(shared_server, queue_limit=10_000)
     key, line = new_key(OWNER)
-    options = {"api_keys": (line,), "rate_limit": "", "poll_limit": "", "default_wait": 0, "max_wait": 2}
-    options |= {"stream_seconds": 1}
+    options = {"api_keys": (line,), "rate_limit": "", "poll_limit": "", "default_wait": 0}
+    options |= {"max_wait": 0.3, "stream_seconds": 0.3}  # schemathesis waits for every answer
     with ExitStack() as stack:
         process = stack.enter_context(worker_process(shared_server, module="worker", DDSR_MODEL=str(model)))
         store = JobStore(stack.enter_context(open_redis(queue)), queue)
