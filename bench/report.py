@@ -1,0 +1,86 @@
+"""Tables for the terminal and for documents, JSON, plots."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Rows = Sequence[Sequence[str]]
+
+
+def show(title: str, head: Sequence[str], rows: Rows, caption: str = "") -> None:
+    """A table on the terminal, plain enough to be pasted."""
+    table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    for number, name in enumerate(head):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False).print(table)
+
+
+def write(path: Path, machine: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
+    """Machine and result as one JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "result": result}, indent=1) + "\n")
+    return path
+
+
+def core_rows(result: Mapping[str, Any]) -> Rows:
+    """batch, phase, evaluations and seconds of both, ratios, PSNR of both, peak memory of both."""
+    rows = []
+    for row in result["rows"]:
+        for phase in ("hide", "recover"):
+            theirs, ours, ratio = row[phase]["baseline"], row[phase]["ours"], row[phase]["ratio"]
+            rows.append([
+                f"{phase}, batch {row['batch']}", f"{theirs['evaluations']} / {ours['evaluations']}",
+                f"{theirs['seconds']:.2f} / {ours['seconds']:.2f}", f"{ratio['wall']:.1f}", f"{ratio['cpu']:.1f}",
+                f"{row['psnr_db']['baseline']:.2f} / {row['psnr_db']['ours']:.2f}" if phase == "recover" else "",
+                f"{row['peak_mib']['baseline']:.0f} / {row['peak_mib']['ours']:.0f}" if phase == "recover" else "",
+            ])  # fmt: skip
+    return rows
+
+
+CORE_HEAD = (
+    "baseline / ours", "evaluations", "seconds", "ratio", "ratio of CPU time", "PSNR, dB", "memory, MiB",
+)  # fmt: skip
+
+
+def precision_rows(result: Mapping[str, Any]) -> Rows:
+    return [[r["sender"], r["receiver"], f"{r['psnr_db']:.2f}", f"{r['worst_db']:.2f}"] for r in result["rows"]]
+
+
+def curve_plot(result: Mapping[str, Any], path: Path) -> Path:
+    """PSNR against the evaluations of recover (filled) and of hide (hollow), clean and after JPEG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    titles = {"psnr_db": "PNG", "jpeg_db": f"JPEG {result['quality']}"}
+    figure, grid = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
+    solvers = list(dict.fromkeys(point["solver"] for point in result["points"]))
+    colours = plt.get_cmap("tab10" if len(solvers) <= 10 else "tab20")
+    for row, (key, title) in zip(grid, titles.items(), strict=True):
+        for axes, phase in zip(row, ("hide", "recover"), strict=True):
+            for number, solver in enumerate(solvers):
+                points = sorted((p[phase], p[key]) for p in result["points"] if p["solver"] == solver)
+                x, y = zip(*points, strict=True)
+                axes.plot(x, y, "o-", ms=4, lw=1.2, color=colours(number), label=solver)
+            if key == "psnr_db":
+                axes.axhline(result["ceiling_db"], color="0.4", ls="--", lw=1, label="decode(encode(x))")
+            axes.set_xscale("log")
+            axes.set_xticks([3, 6, 12, 25, 50, 100, 200], ["3", "6", "12", "25", "50", "100", "200"])
+            axes.grid(alpha=0.3)
+            axes.set_title(f"{phase}, stego as {title}", fontsize=10)
+        row[0].set_ylabel("PSNR of the recovered face, dB")
+    for axes in grid[1]:
+        axes.set_xlabel("network evaluations a picture")
+    grid[0, 1].legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
