@@ -79,7 +79,9 @@ class WorkerSettings(_Settings):
     model: str | None = Field(default=None, description="folder or hub id of a model; none: the embedded one")
     device: str = Field(default="cpu", description="torch device")
     batch_size: int = Field(default=4, ge=1, le=256, description="jobs computed together at most")
-    batch_window: float = Field(default=0.05, ge=0, le=5, description="how long a batch waits for company")
+    batch_window: float = Field(
+        default=0.05, ge=0, le=5, description="how long a batch waits for company; a job alone a tenth of it"
+    )
     heartbeat_interval: float = Field(default=2.0, gt=0)
     heartbeat_ttl: int = Field(default=6, ge=1, description="silence after which a running job is taken over")
     maintenance_interval: int = Field(default=2, ge=1)

@@ -34,6 +34,8 @@ from worker.engine import Engine, Outcome, Stop
 from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
+_ALONE = 0.1  # share of the window that a job waits while nothing speaks of load
+_MEMORY = 1.0  # seconds for which a batch of several speaks of load
 _PATIENCE = 120.0  # seconds for which a finished result waits for Redis to come back
 _GRACE = 5  # seconds between the polite end of a batch (between steps) and the alarm
 
@@ -75,6 +77,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         self._metrics = metrics
         self._log = log
         self._held: dict[str, books.Held] = {}
+        self._busy_until = 0.0
         self._lock = threading.Lock()
 
     # ---- one round
@@ -88,17 +91,23 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
             self._process(held)
             for entry in held:
                 books.close(entry, queue, ended=self._desk.state(entry.job.id) not in ("queued", "running"))
+        self._busy_until = time.monotonic() + _MEMORY if len(held) > 1 else 0.0
 
     def _collect(self, job: Job, queue: IdQueue) -> list[Job]:
-        """The job and the fresh jobs of its batch that come within the window."""
+        """The job and the fresh jobs of its batch that come within the window.
+
+        The whole window is for times of load, of which company is the sign; a job alone waits a tenth of it.
+        """
         jobs = [job]
         batch = self._desk.batch_of(job.id)
-        deadline = time.monotonic() + self._settings.batch_window
+        start = time.monotonic()
+        busy = start < self._busy_until
         while batch is not None and len(jobs) < self._settings.batch_size:
             room = self._settings.batch_size - len(jobs)
             ids = self._desk.company(batch, room, queue.key, queue.intermediate_queue_key)
             jobs += queue.entries(ids)
-            left = deadline - time.monotonic()
+            busy = busy or len(jobs) > 1
+            left = start + self._settings.batch_window * (1 if busy else _ALONE) - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(left, 0.01))

@@ -1,5 +1,7 @@
 """From a job to an HTTP answer, and the waiting in between."""
 
+import time
+
 from anyio import current_time, sleep
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -7,11 +9,11 @@ from fastapi.responses import JSONResponse
 from services.common.context import Context
 from services.common.preferences import Preference, choose_media_type
 from services.common.schemas import CropBox, Job, SubmittedJob
-from shared.faces import Box
 from shared.errors import QueueUnavailable
+from shared.faces import Box
 from shared.jobs import JobResult, JobView
 
-FIRST_POLL = 0.05  # seconds; every poll waits half as long again, up to LAST_POLL
+FIRST_POLL = 0.01  # seconds
 LAST_POLL = 0.5
 
 
@@ -21,14 +23,13 @@ async def settle(request: Request, context: Context, view: JobView, seconds: flo
     Raises:
         QueueUnavailable: Redis did not answer to the last question. Until the time is over it is asked again.
     """
-    deadline = current_time() + seconds
-    pause = FIRST_POLL
+    start = current_time()
+    deadline = start + seconds
     away: QueueUnavailable | None = None
     while not view.terminal and (left := deadline - current_time()) > 0:
-        await sleep(min(pause, left))
+        await sleep(min(pause_before(view, current_time() - start, time.time()), left))
         if await request.is_disconnected():
             break
-        pause = min(pause * 1.5, LAST_POLL)
         try:
             view, away = await context.ask(context.store.view, view.id, owner=request.state.owner), None
         except QueueUnavailable as error:
@@ -36,6 +37,15 @@ async def settle(request: Request, context: Context, view: JobView, seconds: flo
     if away is not None:
         raise away
     return view
+
+
+def pause_before(view: JobView, waited: float, now: float) -> float:
+    """Seconds until the next look: half of what the computation still takes, as its steps tell, so that the end is
+    seen soon after it came and looked for seldom; without steps, a fifth of what was waited so far."""
+    pause = waited / 5
+    if view.state == "running" and view.started is not None and view.step and view.steps:
+        pause = max(0.0, now - view.started) / view.step * (view.steps - view.step) / 2
+    return min(max(pause, FIRST_POLL), LAST_POLL)
 
 
 async def answer(
