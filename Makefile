@@ -21,7 +21,7 @@ test: setup lint
 faults: setup
 	$(V)/python -m pytest tests/faults -m faults
 fuzz: setup
-	DDSR_FUZZ_EXAMPLES=400 $(V)/python -m pytest tests/fuzz
+	DDSR_FUZZ_EXAMPLES=100 $(V)/python -m pytest tests/fuzz
 	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/fuzz.txt
 	$(V)/python -m fuzz --seconds 300
 load: setup
