@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
+from urllib.parse import quote
 
 from ddsr_client.errors import ClientError, ConnectionFailed, IdempotencyConflict, WaitTimeout
 from ddsr_client.models import Box, Crop, Job, Kind, PictureFormat
@@ -135,7 +136,7 @@ class Core:
         except GeneratorExit:
             raise
         except BaseException:
-            farewell = self._request("DELETE", kind, f"/jobs/{started.id}", patience=FAREWELL)
+            farewell = self._request("DELETE", kind, _path(started.id), patience=FAREWELL)
             yield Send(farewell, shielded=True)  # whatever comes of it: the job ends by itself too
             raise
         return (yield from self._fetch(started, deadline))
@@ -158,12 +159,12 @@ class Core:
 
     def status(self, kind: Kind, job_id: str, seconds: float | None) -> Flow[Job]:
         """The job now."""
-        reply = yield from self._exchange(self._request("GET", kind, f"/jobs/{job_id}"), self._deadline(seconds))
+        reply = yield from self._exchange(self._request("GET", kind, _path(job_id)), self._deadline(seconds))
         return job_of(reply.status, reply.content)
 
     def cancel(self, kind: Kind, job_id: str, seconds: float | None) -> Flow[Job]:
-        """End a job; one that has ended stays as it is."""
-        reply = yield from self._exchange(self._request("DELETE", kind, f"/jobs/{job_id}"), self._deadline(seconds))
+        """End a job; of one that has ended, the result is dropped."""
+        reply = yield from self._exchange(self._request("DELETE", kind, _path(job_id)), self._deadline(seconds))
         return job_of(reply.status, reply.content)
 
     def ready(self, kind: Kind) -> Flow[bool]:
@@ -235,7 +236,7 @@ class Core:
         while True:
             begun, left = self._clock(), deadline.left()
             seconds = min(SLICE, left)
-            request = self._request("GET", kind, f"/jobs/{job_id}?wait={seconds:.2f}", patience=seconds + MARGIN)
+            request = self._request("GET", kind, _path(job_id, f"?wait={seconds:.2f}"), patience=seconds + MARGIN)
             reply = yield from self._exchange(request, Deadline(left + MARGIN, self._clock))
             job = job_of(reply.status, reply.content)
             if job.ended:
@@ -247,7 +248,7 @@ class Core:
 
     def _follow(self, kind: Kind, job_id: str, deadline: Deadline, tell: Tell) -> Flow[Job]:
         """The event stream, opened again whenever it is silent or breaks; every change is told once."""
-        request = self._request("GET", kind, f"/jobs/{job_id}/events")
+        request = self._request("GET", kind, _path(job_id, "/events"))
         done, last = 0, None
         while True:
             # half of what is left: a silent stream cannot be left before, and the call shall end in time
@@ -256,13 +257,17 @@ class Core:
             error = error_of(outcome)
             if error is None:
                 heard = yield from self._listen(job_id, deadline, tell, last, patience)
-                if heard is not None and heard.ended:
-                    return heard
-                done, last = (0 if heard else done), heard
+                if heard is not None:
+                    if heard.ended:
+                        return heard
+                    done, last = -1, heard  # a stream that said something is no failure
                 error = ConnectionFailed("the event stream broke off")
             if deadline.left() <= 0:
                 raise WaitTimeout(job_id)
-            yield from self._pause(done, error, deadline)
+            if done < 0:
+                yield Sleep(min(EAGER, deadline.left()))
+            else:
+                yield from self._pause(done, error, deadline)
             done += 1
 
     def _listen(
@@ -290,5 +295,10 @@ class Core:
     def _fetch(self, started: Started, deadline: Deadline) -> Flow[Picture]:
         """The picture. The service keeps it for a minute after the first reading: a broken one is read again."""
         patient = Deadline(max(deadline.left(), MARGIN), self._clock)
-        reply = yield from self._exchange(self._request("GET", started.kind, f"/jobs/{started.id}/result"), patient)
+        reply = yield from self._exchange(self._request("GET", started.kind, _path(started.id, "/result")), patient)
         return replace(picture_of(reply), crop=started.crop)
+
+
+def _path(job_id: str, rest: str = "") -> str:
+    """Of a job; an id that somebody made up stays one piece of the path."""
+    return f"/jobs/{quote(job_id, safe='')}{rest}"

@@ -218,7 +218,7 @@ class JobHandle(HandleBase):
         return self._client._run(flow)
 
     def cancel(self) -> Job:
-        """End the job: a queued one never starts, a running one stops within a step, an ended one stays."""
+        """End the job: a queued one never starts, a running one stops within a step, a done one drops its picture."""
         return self._client._run(self._client._core.cancel(self.kind, self.id, self._client.timeout))
 
     def events(self, timeout: float | None = None) -> Iterator[Job]:

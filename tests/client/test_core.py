@@ -185,6 +185,33 @@ def test_a_second_interruption_ends_the_farewell() -> None:
         flow.throw(KeyboardInterrupt())
 
 
+def test_a_stream_that_is_quiet_until_the_time_is_over_is_a_time_out() -> None:
+    clock = Time()
+    current: list[Any] = []
+
+    def answer(command: Command) -> object:
+        if isinstance(command, Open):
+            current[:] = [iter(lines("queued")[:-1]), command.request.patience]
+            return Reply(200, {"content-type": "text/event-stream"})
+        line = next(current[0], None)
+        if line is None:
+            clock.now += current[1]
+            return NoReply("ReadTimeout")
+        return line
+
+    flow = make_core(clock).events("hide", ID, 90)
+    with pytest.raises(WaitTimeout):
+        perform(flow, clock, answer)
+    assert 1090 <= clock.now <= 1092
+
+
+def test_a_made_up_id_leads_nowhere_else() -> None:
+    command = next(make_core(Time()).status("hide", "../readyz?x=/#y", 10))
+    assert isinstance(command, Send)
+    assert command.request.url == "http://127.0.0.1:8001/jobs/..%2Freadyz%3Fx%3D%2F%23y"
+
+
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 10**6))
 def test_pauses_stay_within_their_bounds(done: int, seed: int) -> None:
     retry = Retry(tries=2000, first=0.5, longest=20)
@@ -220,6 +247,7 @@ def test_events_by_the_rules_of_their_format() -> None:
     assert found == [Event("a", "1\n2"), Event("message", " 3"), Event("message", "")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(400, 599))
 def test_whatever_a_service_says_is_an_error_of_ours(body: bytes, status: int) -> None:
     error = error_of(Reply(status, {"content-type": "application/problem+json", "retry-after": "x"}, body))
@@ -229,7 +257,7 @@ def test_whatever_a_service_says_is_an_error_of_ours(body: bytes, status: int) -
 ODD = st.none() | st.integers() | st.text(max_size=3) | st.just([{"loc": ["body", 1], "type": None}, {"loc": 3}, 7])
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(["code", "title", "detail", "type", "instance", "job", "errors"]), ODD) | ODD)
 def test_a_malformed_problem_is_still_a_problem(body: Any) -> None:
     import json
