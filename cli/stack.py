@@ -138,11 +138,20 @@ class Stack:
             "DDSR_HOST": self.settings.host,
             f"DDSR_{name.upper()}_PORT": str(port),
         }
+        environment |= self._page(name)
         if self._external is None:
             environment["DDSR_WORKER_KEYS_FILE"] = str(self.settings.state / "worker.pub")
         url = f"http://{_bracketed(self.settings.host)}:{port}/readyz"
         command = [sys.executable, "-m", f"services.{name}"]
         return Part(name, command, {**self._environment, **environment}, lambda pid: _is_ok(url), patience=20)
+
+    def _page(self, name: str) -> dict[str, str]:
+        """The sender's page is told where the receiver is, and the receiver to serve that page; a setting wins."""
+        origins = [self.sender_url, self.sender_url.replace("127.0.0.1", "localhost")]
+        ours = (
+            {"DDSR_RECEIVER_URL": self.receiver_url} if name == "sender" else {"DDSR_ALLOW_ORIGINS": ",".join(origins)}
+        )
+        return {key: self._environment.get(key, value) for key, value in ours.items()}
 
 
 def find_redis() -> str:
@@ -227,6 +236,7 @@ def run(settings: StackSettings, **stack_options: Any) -> int:
         signal.signal(number, lambda *_: stack.supervisor.stopping.set())
     try:
         stack.start()
+        say(f"page: {stack.sender_url}/")
         say(f"hide: POST {stack.sender_url}/hide   recover: POST {stack.receiver_url}/recover   Ctrl-C ends")
         stack.supervisor.watch()
         say("stopping")

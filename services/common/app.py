@@ -7,6 +7,7 @@ from importlib.metadata import version as version_of
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware import Middleware
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.formparsers import MultiPartParser
 
 from services.common import health, jobs
@@ -24,6 +25,10 @@ from shared.settings import QueueSettings
 
 MAX_FILES = 2
 MAX_FIELDS = 16
+READABLE = (
+    "DDSR-Crop", "DDSR-Job", "DDSR-Recipe", "Location", "Preference-Applied", "Retry-After", "Server-Timing",
+    "X-Request-ID",
+)  # fmt: skip
 
 
 def build_app(
@@ -81,6 +86,7 @@ def build_app(
         },
         middleware=[
             Middleware(Envelope, metrics=context.metrics, log=context.log),
+            *_cross_origin(settings.allow_origins),
             Middleware(QueryGuard, fields=fields),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.upload_seconds),
         ],
@@ -91,6 +97,21 @@ def build_app(
         app.include_router(part)
     install_openapi(app)
     return app
+
+
+def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
+    """Pages of these origins may send what the API takes, and read its headers. Never cookies: there are none."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Idempotency-Key", "Prefer", "X-API-Key"),
+            expose_headers=READABLE,
+        )
+    ]
 
 
 def keep_uploads_in_memory() -> None:

@@ -70,6 +70,8 @@ def identify(request: Request, context: Context) -> str:
     if not context.keys:
         if not (is_loopback(_client(request)) and is_loopback(_asked_host(request))):
             raise Unauthenticated("without API keys, only this machine is served")
+        if not _own_page(request, context):
+            raise Unauthenticated("without API keys, pages of other origins are not served")
         return LOCAL_OWNER
     owner = context.keys.owner(_presented(request))
     if owner is None:
@@ -97,6 +99,20 @@ def _asked_host(request: Request) -> str:
         return urlsplit("//" + request.headers.get("host", "")).hostname or ""
     except ValueError:
         return ""
+
+
+def _own_page(request: Request, context: Context) -> bool:
+    """Whether no page sent the request, or one of this machine or of `allow_origins`.
+
+    A form of any page on the web reaches a loopback address, and nothing but this header tells it from a local program.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or origin in context.settings.allow_origins:
+        return True
+    try:
+        return is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return False
 
 
 def _presented(request: Request) -> str:

@@ -52,7 +52,9 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update({**SECURITY_HEADERS, "X-Request-ID": request_id})
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)  # the page has a policy of its own
+                headers["X-Request-ID"] = request_id
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():

@@ -1,5 +1,6 @@
 """What the two services read from the environment, once, at start."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class ServiceSettings(BaseSettings):
@@ -29,6 +31,10 @@ class ServiceSettings(BaseSettings):
     api_keys_file: Path | None = Field(default=None, description="a file of such lines, with # for remarks")
     metrics_open: bool = Field(default=False, description="/metrics needs no key even where keys are set")
 
+    allow_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="origins whose pages may call this service (CORS); parted by spaces or commas"
+    )
+
     max_body_bytes: int = Field(default=12 * MIB, ge=1024)
     max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
     max_pixels: int = Field(default=50_000_000, ge=1)
@@ -48,8 +54,17 @@ class ServiceSettings(BaseSettings):
 
     log_level: str = "info"
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "allow_origins", mode="before")
     @classmethod
-    def split_keys(cls, value: object) -> object:
-        """Lines out of one environment variable."""
+    def split(cls, value: object) -> object:
+        """Several values out of one environment variable."""
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("allow_origins")
+    @classmethod
+    def check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each is scheme and host, without a path: browsers compare the text. `*` is refused."""
+        for origin in value:
+            if ORIGIN.fullmatch(origin) is None:
+                raise ValueError("an origin is http://HOST or https://HOST, with a port where it has one, and no path")
+        return value
