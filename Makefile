@@ -45,3 +45,7 @@ sbom: .venv/audit/.ready
 	mkdir -p dist
 	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-services.json requirements/services.txt
 	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-worker.json requirements/worker.txt
+bench: setup
+	$(V)/ddsr bench core
+	$(V)/ddsr bench service
+	$(V)/ddsr bench workers

@@ -84,3 +84,62 @@ def curve_plot(result: Mapping[str, Any], path: Path) -> Path:
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
+
+
+def service_rows(result: Mapping[str, Any]) -> Rows:
+    """What was measured beside its goal."""
+    found, last = result["throughput"], result["overload"]["waves"][-1]
+    held, waves = found["resident_mib"]["after load"], result["overload"]["waves"]
+    setting = f"{found['clients']} clients, batch {found['batch']}"
+    rows = [
+        [f"share of the bare core, {setting}", f"{found['share']:.0%}", ">= 90 %"],
+        *([f"added latency, {name}, median", f"{result['latency'][name]['added_ms']:.0f} ms", "<= 30 ms"]
+          for name in ("hide", "recover")),
+        [f"{last['sent']} in flight: served + refused + lost", f"{last['served']} + {last['refused']} + {last['lost']}",
+         "0 lost"],
+        ["ready", f"{found['ready_seconds']:.1f} s", "<= 10 s"],
+    ]  # fmt: skip
+    goals = {"worker": "<= 1229 MiB", "sender": "<= 150 MiB", "receiver": "<= 150 MiB", "redis": ""}
+    rows += [[f"resident, {name}", f"{held[name]:.0f} MiB", goal] for name, goal in goals.items()]
+    for name in ("sender", "worker", "redis"):
+        grown = [f"{wave['resident_mib'][name]:.0f}" for wave in waves]
+        rows.append([f"resident after each wave, {name}", f"{' '.join(grown)} MiB", "flat"])
+    return rows
+
+
+def workers_rows(result: Mapping[str, Any]) -> Rows:
+    """Throughput by number of workers, then the costs of a job."""
+    from statistics import median
+
+    rates = {count: median(found) for count, found in result["rates"].items()}
+    one = rates.get("1", 0.0)
+    rows = [
+        [f"{count} worker{'s' if count != '1' else ''}, pictures a second", f"{found:.2f} ({found / one:.2f} x)"]
+        for count, found in rates.items()
+    ]
+    costs = result["costs"]
+    rows += [[f"CPU a job, {name}", f"{ms:.1f} ms"] for name, ms in costs["cpu_ms"].items()]
+    counters = costs["redis"]
+    rows.append(["Redis commands a job", f"{counters['total_commands_processed']:.0f}"])
+    rows.append(["bytes into Redis a job", f"{counters['total_net_input_bytes'] / 1024:.0f} KiB"])
+    rows.append(["bytes out of Redis a job", f"{counters['total_net_output_bytes'] / 1024:.0f} KiB"])
+    rows.append(["jobs a second without computing", f"{costs['jobs_a_second']:.0f}"])
+    return rows
+
+
+GPU_HEAD = ("way", "batch", "ms", "floor, ms", "share of the floor", "times the baseline")
+
+
+def gpu_rows(result: Mapping[str, Any]) -> Rows:
+    """One row a way and batch; the baseline is one float32 step through diffusers' scheduler."""
+    rows = []
+    for row in result["rows"]:
+        if "error" in row:
+            rows.append([row["way"], str(row["batch"]), row["error"], "", "", ""])
+            continue
+        faster = result["baseline_step_ms"][str(row["batch"])]["sample"] / row["ms"]
+        rows.append([
+            row["way"], str(row["batch"]), f"{row['ms']:.2f}", f"{row['floor_ms']:.2f}", f"{row['share']:.0%}",
+            f"{faster:.1f}",
+        ])  # fmt: skip
+    return rows

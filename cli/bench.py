@@ -60,3 +60,81 @@ def core(
 
 def _threads(asked: int | None) -> int:
     return asked or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+@app.command()
+def service(
+    model: Model = None, out: Out = OUT, note: Note = "", threads: Threads = None,
+    clients: Annotated[int, typer.Option(min=1)] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of the worker and of the bare core.")] = 4,
+    pictures: Annotated[int, typer.Option(min=1, help="A round of the throughput.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    requests: Annotated[int, typer.Option(min=5, help="Of the added latency.")] = 60,
+    in_flight: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 500,
+    waves: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:  # fmt: skip
+    """The stack against the bare core; latency that it adds; requests in flight; memory; start."""
+    import torch
+
+    count = _threads(threads)
+    torch.set_num_threads(count)
+    from bench import machine, report
+    from bench import service as measure
+
+    out.mkdir(parents=True, exist_ok=True)
+    options = measure.ServiceOptions(
+        clients, batch, pictures, rounds, requests, in_flight, waves, threads=count, log=out / "service.log"
+    )
+    result = measure.run(model, options, typer.echo)
+    here = machine.describe(count, note)
+    report.write(out / "service.json", here, result)
+    report.show("service", ("", "measured", "goal"), report.service_rows(result), machine.line(here))
+
+
+@app.command()
+def workers(
+    model: Model = None, out: Out = OUT, note: Note = "",
+    clients: Annotated[int, typer.Option(min=1)] = 16,
+    batch: Annotated[int, typer.Option(min=1)] = 4,
+    pictures: Annotated[int, typer.Option(min=1, help="A round and number of workers.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1)] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Of the costs of a job.")] = 400,
+) -> None:  # fmt: skip
+    """One and two workers of one thread each, and what a job costs each process."""
+    from bench import machine, report
+    from bench import workers as measure
+
+    out.mkdir(parents=True, exist_ok=True)
+    options = measure.WorkersOptions((1, 2), clients, batch, pictures, rounds, jobs, out / "workers.log")
+    result = measure.run(model, options, typer.echo)
+    here = machine.describe(1, note)
+    report.write(out / "workers.json", here, result)
+    report.show("workers", ("", "measured"), report.workers_rows(result), machine.line(here))
+
+
+@app.command()
+def gpu(
+    out: Out = OUT, note: Note = "", model: Model = None,
+    batch: Annotated[list[int], typer.Option("--batch", min=1, help="May be repeated.")] = [1, 4, 16],  # noqa: B006
+    repeats: Annotated[int, typer.Option(min=1)] = 10,
+    device: Annotated[str, typer.Option(help="cpu with --toy checks the program, not a GPU.")] = "cuda",
+    toy: Annotated[bool, typer.Option("--toy", help="A network of toy size, plain and bfloat16 only.")] = False,
+) -> None:  # fmt: skip
+    """A network of Stable Diffusion 1.5's size at 512 px on a GPU; number formats across GPU and CPU. Needs CUDA."""
+    import torch
+
+    from bench import gpu as measure
+    from bench import machine, report
+    from bench import precision as formats
+
+    ways = [measure.Way("float32"), measure.Way("bfloat16", channels_last=True)] if toy else measure.WAYS
+    options = measure.GpuOptions(device, batch, ways, repeats, toy, 256 if toy else 8192)
+    result: dict[str, Any] = {"speed": measure.run(options, typer.echo)}
+    devices = list(dict.fromkeys((device, "cpu")))
+    dtypes = [torch.float32, torch.bfloat16] if toy else [torch.float32, torch.float16, torch.bfloat16]
+    result["precision"] = formats.run(model, dtypes, devices=devices, count=2 if toy else 8)
+    here = machine.describe(torch.get_num_threads(), note)
+    report.write(out / "gpu.json", here, result)
+    report.show("one evaluation", report.GPU_HEAD, report.gpu_rows(result["speed"]), machine.line(here))
+    head = ("sender's network", "receiver's network", "PSNR, dB", "worst")
+    report.show("number formats", head, report.precision_rows(result["precision"]))

@@ -1,0 +1,85 @@
+"""`python -m bench.nothing`: a worker whose core computes nothing, so that what is left is the stack itself.
+
+`DDSR_BENCH_PAUSE`: seconds that each batch sleeps, to keep a queue full without using a processor.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.recipe import NONCE_BYTES, Recipe
+from shared.settings import QueueSettings, WorkerSettings
+from worker.app import run
+from worker.engine import Engine
+
+PAUSE = "DDSR_BENCH_PAUSE"
+SIZE = 128
+OnStep = Callable[[int, int], None]
+Pixels = NDArray[np.uint8]
+
+
+class NoModel:
+    fingerprint = "0" * 16
+    image_size = SIZE
+
+
+@dataclass(frozen=True)
+class HideOptions:
+    scheme: str = "none"
+    solver: str = "none"
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class Hidden:
+    stego: Pixels
+    recipe: Recipe
+
+
+class NoCore:
+    """The interface of `shared.diffusion.pipeline`; a stego is the face, and back."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause = pause
+        self.HideOptions: Any = HideOptions
+        self.hide: Callable[..., list[Any]] = self._hide
+        self.recover: Callable[..., Pixels] = self._recover
+
+    def _hide(
+        self, model: NoModel, faces: Pixels, identity_prompts: Sequence[str], disguise_prompts: Sequence[str],
+        options: HideOptions, *, on_step: OnStep | None = None,
+    ) -> list[Hidden]:  # fmt: skip
+        self._step(on_step)
+        return [
+            Hidden(face, Recipe(model.fingerprint, "none", "none", 1, text, secrets.token_bytes(NONCE_BYTES)))
+            for face, text in zip(faces, disguise_prompts, strict=True)
+        ]
+
+    def _recover(
+        self, model: NoModel, stegos: Pixels, identity_prompts: Sequence[str], recipes: Sequence[Recipe], *,
+        on_step: OnStep | None = None,
+    ) -> Pixels:  # fmt: skip
+        self._step(on_step)
+        return stegos
+
+    def _step(self, on_step: OnStep | None) -> None:
+        if on_step is not None:
+            on_step(0, 1)
+        time.sleep(self.pause)
+
+
+def make_engine(limit: int, pause: float = 0.0) -> Engine:
+    return Engine(NoModel(), NoCore(pause), limit=limit)
+
+
+if __name__ == "__main__":
+    settings = WorkerSettings()
+    wait = float(os.environ.get(PAUSE, "0"))
+    sys.exit(run(QueueSettings(), settings, lambda: make_engine(settings.batch_size, wait)))

@@ -1,0 +1,92 @@
+"""The measurements of the stack, small, on real processes whose core computes nothing. Counts, no times."""
+
+import time
+
+import pytest
+
+from bench import client, nothing, report, service, workers
+from bench.stack import running, spent
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, object]:
+    options = service.ServiceOptions(batch=2, requests=5, in_flight=150, waves=2, pause=0.2)
+    return {"latency": service.added_latency(options), "overload": service.overload(options)}
+
+
+def test_requests_in_flight_are_served_or_refused(result: dict[str, dict[str, list[dict[str, object]]]]) -> None:
+    for wave in result["overload"]["waves"]:
+        assert wave["sent"] == 150
+        assert wave["lost"] == 0, wave["other"]
+        assert int(str(wave["served"])) > 0
+        assert int(str(wave["refused"])) > 0
+        assert set(wave["resident_mib"]) == {"redis", "worker", "sender", "receiver"}  # type: ignore[call-overload]
+
+
+def test_latency_of_both_phases(result: dict[str, dict[str, dict[str, float]]]) -> None:
+    for phase in ("hide", "recover"):
+        assert result["latency"][phase]["median_ms"] <= result["latency"][phase]["p90_ms"]
+
+
+def test_the_table_puts_goals_beside_the_figures(result: dict[str, object]) -> None:
+    memory = dict.fromkeys(("redis", "worker", "sender", "receiver"), 100.0)
+    found = {"clients": 16, "batch": 4, "share": 0.93, "ready_seconds": 7.5, "resident_mib": {"after load": memory}}
+    rows = {row[0]: row[1:] for row in report.service_rows(result | {"throughput": found})}
+    assert rows["share of the bare core, 16 clients, batch 4"] == ["93%", ">= 90 %"]
+    assert rows["resident, worker"] == ["100 MiB", "<= 1229 MiB"]
+
+
+def test_costs_of_a_job() -> None:
+    found = workers.job_costs(workers.WorkersOptions(clients=4, jobs=12))
+    assert found["jobs"] == 12
+    assert set(found["cpu_ms"]) == {"redis", "worker", "sender", "receiver"}
+    assert found["redis"]["total_commands_processed"] > 10
+    assert found["redis"]["total_net_input_bytes"] > 128 * 128 * 3  # at least the sealed picture
+    rows = report.workers_rows({"rates": {"1": [1.0, 3.0], "2": [3.0]}, "costs": found})
+    assert rows[1] == ["2 workers, pictures a second", "3.00 (1.50 x)"]
+
+
+@pytest.mark.slow
+def test_throughput_against_the_bare_core(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from shared.diffusion.tiny import build_tiny
+
+    tiny = build_tiny(tmp_path_factory.mktemp("tiny"))
+    options = service.ServiceOptions(clients=4, batch=2, pictures=6, rounds=1, threads=1)
+    found = service.throughput(tiny, options)
+    assert found["share"] == found["rounds"][0]["stack"] / found["rounds"][0]["core"] > 0
+
+
+def test_what_is_neither_served_nor_refused_is_lost() -> None:
+    answers = [
+        client.Answer(200, 1.0, 11.0), client.Answer(503, 0.1, 10.1, retry_after="2"), client.Answer(503, 0.1, 10.1),
+        client.Answer(0, 0.1, 10.1, problem="ReadError"), client.Answer(200, 2.0, 12.0),
+    ]  # fmt: skip
+    assert client.tally(answers) == {"sent": 5, "served": 2, "refused": 1, "lost": 2, "other": {"ReadError": 1}}
+    assert client.rate(answers, 10.0) == pytest.approx(2 / 2.0)
+
+
+def test_an_address_where_nobody_listens_is_a_lost_request() -> None:
+    call = client.hide_call("http://127.0.0.1:9", b"", "a", "b")
+    found = client.post_all([call] * 3, 2)
+    assert [answer.status for answer in found] == [0, 0, 0]
+    assert client.tally(found)["lost"] == 3
+
+
+def test_cpu_a_job() -> None:
+    assert spent({"worker": 1.0, "gone": 1.0}, {"worker": 1.5}, 10) == {"worker": pytest.approx(50)}
+
+
+def test_an_engine_that_computes_nothing_sleeps_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    core = nothing.NoCore(pause=0.25)
+    core.recover(nothing.NoModel(), "picture", [], [])
+    assert slept == [0.25]
+
+
+def test_a_stack_takes_its_folder_with_it() -> None:
+    with running(module="bench.nothing") as stack:
+        folder = stack.stack.settings.state
+        assert stack.ready_seconds > 0
+        assert min(stack.resident().values()) > 1
+    assert not folder.exists()
