@@ -211,12 +211,23 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
     assert fired == ALERTS
 
 
+def test_the_documents_name_every_metric_of_ours_and_no_other(exported: Labels) -> None:
+    page = (ROOT / "docs/queue.md").read_text().partition("## Metrics")[2].partition("## ")[0]
+    named = {name: set(filter(None, labels.split(","))) for name, labels in re.findall(r"`(ddsr_\w+)\{?([\w,]*)", page)}
+    ours = {re.sub("_(bucket|sum|count|created)$", "", name) for name in exported if name.startswith("ddsr_")}
+    assert named.keys() == {name for name in ours if f"{name}_total" not in exported}
+    for name, labels in named.items():
+        if labels:
+            assert labels == exported.get(name, exported.get(f"{name}_sum")), name
+
+
 @pytest.mark.parametrize(
-    "words", [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]], ids=["check", "test"]
+    "words",
+    ["check rules rules.yml", "test rules rules.test.yml", "check config --syntax-only prometheus.yml"],
 )
-def test_promtool(words: list[str]) -> None:
+def test_promtool(words: str) -> None:
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("no promtool here (Debian's package prometheus)")
-    ended = subprocess.run([program, *words], cwd=FOLDER, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([program, *words.split()], cwd=FOLDER, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr
