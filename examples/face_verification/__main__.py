@@ -5,6 +5,7 @@ Exit code: 0 when the same person was verified and nobody else; 3 otherwise, or 
 
 import argparse
 import io
+import json
 import shutil
 import sys
 import tempfile
@@ -51,10 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 3
         leaks = readable(log_file.read_text(), outcomes, [PROMPT, WRONG_PROMPT])
         sheet(outcomes).save(given.out / "visits.png")
+        answers = {outcome.visit.title: outcome.answer for outcome in outcomes}
+        (given.out / "answers.json").write_text(json.dumps(answers, indent=2) + "\n")
         for number, outcome in enumerate(outcomes):
             shutil.copy(outcome.stego, given.out / f"sent{number}.png")
     show(outcomes)
-    print(f"what the kiosk saw, and what it sent: {given.out / 'visits.png'}")
+    print(f"what the kiosk saw, what it sent, and the answers: {given.out}")
     print("\n".join(["READABLE:", *leaks]) if leaks else "looked for the prompts in all logs and stegos: nothing")
     right = all(outcome.verified == outcome.visit.expected for outcome in outcomes)
     return 0 if right and not leaks else 3

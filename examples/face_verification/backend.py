@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -101,7 +101,12 @@ class Verifier:
 
     async def _recover(self, stego: bytes, identity_prompt: Secret) -> bytes:
         try:
-            return (await self.client.recover(stego, identity_prompt)).data
+            job = await self.client.submit_recover(stego, identity_prompt)
+            try:
+                return (await job.result()).data
+            finally:
+                with suppress(ClientError):
+                    await job.cancel()  # the sealed face leaves the queue's store now, not in a minute
         except InvalidInput as problem:
             raise Refused(400, BAD_PICTURE, f"the picture cannot be used: {problem.title}") from None
         except ClientError as error:

@@ -18,7 +18,7 @@ from ddsr_client import Client, ClientError, Picture, Secret
 from examples.face_verification.register import RegisterError, read_prompts
 
 DISGUISE = "a glacier under a blue sky"
-PATIENCE = 300.0  # seconds for the backend, which waits for the receiver
+PATIENCE = 600.0  # seconds for the sender, and again for the backend, which waits for the receiver
 
 
 class KioskError(Exception):
@@ -48,7 +48,7 @@ def capture(picture: Path | None, camera: int) -> bytes:
 
 def hide(face: bytes, identity_prompt: Secret, disguise: str, steps: int | None = None) -> Picture:
     """The stego of the one face in a capture. Raises ClientError."""
-    with Client() as client:
+    with Client(timeout=PATIENCE) as client:
         return client.hide(face, identity_prompt, disguise, crop="face", steps=steps)
 
 
