@@ -53,7 +53,7 @@ async def answer(
 ) -> Response:
     """The picture of a finished job, the error of a failed one, else 202 with the job's address."""
     applied = {"Preference-Applied": preference.applied} if preference.applied else {}
-    if not view.terminal:
+    if not view.terminal or (preference.at_once and not view.replayed):
         return accepted(context, view, applied, crop)
     result = await context.ask(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, result, applied)

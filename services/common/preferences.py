@@ -13,6 +13,11 @@ class Preference:
     seconds: float
     applied: str | None
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the client wants the job's address and nothing else, however quick the job is."""
+        return self.applied == "respond-async"
+
 
 def parse_prefer(header: str | None, *, default: float, longest: float) -> Preference:
     """Read `respond-async` and `wait=N`; whatever else stands there is ignored, as the RFC asks."""

@@ -15,6 +15,7 @@ from shared.errors import KeyFileError
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 GRACE = 10  # seconds that open requests get after SIGTERM
+KEEP_ALIVE = 75  # of an idle connection: a client that uses it in the moment it is closed gets no answer at all
 
 
 def refusal(settings: ServiceSettings) -> str | None:
@@ -46,5 +47,6 @@ def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     return 0
