@@ -1,0 +1,128 @@
+"""Clocks that jump, and clocks that differ between machines: real processes under a wall clock that the test turns."""
+
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import House, stop_process
+from tests.worker.support import until
+
+pytestmark = pytest.mark.faults
+HOUR, DAY = 3600, 86_400
+SOURCE = Path(__file__).with_name("clock.c")
+
+
+class Clock:
+    """The wall clock of every process that gets `variables`."""
+
+    def __init__(self, library: Path, file: Path) -> None:
+        self._file = file
+        self.turn(0)
+        self.variables = {"LD_PRELOAD": str(library), "DDSR_TEST_CLOCK": str(file)}
+
+    def turn(self, seconds: int) -> None:
+        with open(self._file, "r+b" if self._file.exists() else "wb") as stream:
+            stream.write(struct.pack("=q", seconds))
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler: clock.c cannot be built")
+    built = tmp_path_factory.mktemp("clock") / "clock.so"
+    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(built), str(SOURCE)]
+    subprocess.run(command, check=True, timeout=60)
+    return built
+
+
+@pytest.fixture
+def clock(library: Path, tmp_path: Path) -> Clock:
+    clock = Clock(library, tmp_path / "shift")
+    clock.turn(DAY)
+    year = subprocess.run(["date", "+%s"], env=clock.variables, capture_output=True, check=True, timeout=20)
+    plain = subprocess.run(["date", "+%s"], capture_output=True, check=True, timeout=20)
+    assert int(year.stdout) - int(plain.stdout) >= DAY - 60, "the library turns no clock"
+    clock.turn(0)
+    return clock
+
+
+@pytest.mark.parametrize(
+    "jump", [pytest.param(DAY, id="forward"), pytest.param(-DAY, id="back", marks=pytest.mark.slow)]
+)
+def test_a_workers_clock_jumps_in_mid_job(house: House, clock: Clock, jump: int) -> None:
+    """Its job is not taken from it by another; and it still takes over what others leave."""
+    house.dismiss()
+    with house.worker(**clock.variables) as turned, house.worker() as other:
+        stop_process(other)
+        job = house.submit("pause:0.6")
+        house.running(job)
+        other.send_signal(signal.SIGCONT)
+        clock.turn(jump)
+        assert house.end(job) == "done"
+        assert house.batches(job) == 1
+        assert house.proves(job)
+        stop_process(turned)
+        left = house.submit("pause:0.5", steps=60)
+        house.running(left)
+        turned.send_signal(signal.SIGCONT)
+        house.kill(other)
+        until(lambda: house.batches(left) == 2, 60)
+        assert house.delete(left).json()["state"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_workers_whose_clocks_differ(house: House, clock: Clock) -> None:
+    """One worker an hour ahead of the other: neither takes the other's jobs."""
+    clock.turn(HOUR)
+    house.dismiss()
+    with house.worker(DDSR_BATCH_SIZE="1", **clock.variables), house.worker(DDSR_BATCH_SIZE="1"):
+        jobs = [house.submit("pause:0.8") for _ in range(2)]
+        house.running(*jobs)
+        assert [house.end(job) for job in jobs] == ["done", "done"]
+    assert [house.batches(job) for job in jobs] == [1, 1]
+
+
+@pytest.fixture
+def turned_house(clock: Clock) -> Iterator[House]:
+    house = House(**clock.variables)
+    try:
+        house.start_redis()
+        house.sender, house.receiver = house.service("sender"), house.service("receiver")
+        yield house
+        house.settle()
+    finally:
+        house.stop()
+
+
+@pytest.mark.slow
+def test_the_clock_of_the_whole_machine_jumps(turned_house: House, clock: Clock) -> None:
+    """Back: everything goes on. Forward by an hour: what waited or lay ready for longer than it may has expired,
+    and says so; a job in mid-computation is finished.
+    """
+    house = turned_house
+    with house.worker(DDSR_BATCH_SIZE="1"):
+        ready = house.submit()
+        assert house.end(ready) == "done"
+        job = house.submit("pause:0.6")
+        house.running(job)
+        clock.turn(-HOUR)
+        assert house.end(job) == "done"
+        assert house.proves(job)
+        clock.turn(0)
+        running = house.submit("pause:0.6")
+        house.running(running)
+        waiting = house.submit("a dog")
+        clock.turn(HOUR)
+        assert house.end(running) == "done"
+        assert house.proves(running)
+        assert house.end(waiting) == "expired"
+        assert house.state(ready) == "expired"
+        assert house.job(ready, "/result").status_code == 410
+        until(lambda: house.client.get(f"{house.sender}/readyz").status_code == 200, 30)
+        assert house.end(house.submit()) == "done"

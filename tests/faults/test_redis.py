@@ -1,0 +1,253 @@
+"""Redis is killed, full, without disk, or cut off in mid-sentence."""
+
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import House
+from tests.worker.support import until
+
+pytestmark = pytest.mark.faults
+
+
+def test_redis_killed_and_restarted_in_mid_job(house: House) -> None:
+    """The services say 503, the worker computes on; what was accepted is in the append-only file."""
+    house.dismiss()
+    with house.worker(DDSR_BATCH_SIZE="1") as worker:
+        computed, waiting = house.submit("pause:0.6"), house.submit()
+        house.running(computed)
+        house.kill_redis()
+        for answer in (house.post(), house.job(computed), house.delete(waiting)):
+            assert (answer.status_code, answer.json()["code"]) == (503, "queue-unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert house.client.get(f"{house.sender}/readyz").status_code == 503
+        assert house.client.get(f"{house.sender}/livez").status_code == 200
+        house.start_redis()
+        if worker.poll() is not None:  # it may give up; a supervisor starts it again
+            worker = house.start_worker()
+        assert [house.end(job) for job in (computed, waiting)] == ["done", "done"]
+        assert all(house.proves(job) for job in (computed, waiting))
+        house.kill(worker)
+
+
+def test_a_client_that_waits_while_redis_is_away(staffed: House) -> None:
+    """Its request is answered with the picture all the same."""
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(staffed.post("pause:0.4", prefer="wait=60")))
+    client.start()
+    with staffed.store() as store:
+        until(lambda: any(store.hget(name, "step") for name in records_of(store)), 30)
+    before = staffed.log("sender").count("redis failed")
+    staffed.kill_redis()
+    until(lambda: staffed.log("sender").count("redis failed") > before, 30)
+    staffed.start_redis()
+    client.join(90)
+    assert [answer.status_code for answer in answers] == [200]
+    assert staffed.proves(answers[0].headers["DDSR-Job"])
+
+
+def records_of(store: object) -> list[bytes]:
+    """Keys of the jobs that are running."""
+    names = store.keys("ddsr:job:*")  # type: ignore[attr-defined]
+    return [
+        name
+        for name in names
+        if name.count(b":") == 2 and store.hget(name, "state") == b"running"  # type: ignore[attr-defined]
+    ]
+
+
+def test_redis_full(house: House) -> None:
+    """New jobs are refused while there is room for those that were accepted; nobody loses one to a lack of memory."""
+    worker = house.staff()
+    with house.store() as store:
+        house.pause(worker)
+        limit = store.config_get("maxmemory")["maxmemory"]
+        try:
+            accepted = [house.submit() for _ in range(3)]
+            room = store.info("memory")["used_memory"]
+            store.config_set("maxmemory", room * 10 // 9)  # beyond nine tenths of it from now on
+            store.set("ballast", bytes(1000))
+            full = house.post()
+            assert (full.status_code, full.json()["code"]) == (503, "queue-full")
+            worker.send_signal(signal.SIGCONT)
+            assert [house.end(job) for job in accepted] == ["done"] * 3
+            store.config_set("maxmemory", store.info("memory")["used_memory"] // 2)  # and now nothing at all goes in
+            refused = house.post()
+            assert (refused.status_code, refused.json()["code"]) in {(503, "queue-full"), (503, "queue-unavailable")}
+            assert house.job(accepted[0], "/result").status_code in (200, 503)
+        finally:
+            store.config_set("maxmemory", limit)
+            store.delete("ballast")
+    house.staff()  # it may have given up; a supervisor starts it again
+    assert all(house.proves(job) for job in accepted)
+    assert house.end(house.submit()) == "done"
+
+
+def test_redis_full_in_mid_job(house: House) -> None:
+    """A worker that cannot store its result waits for room, or leaves the job to the next."""
+    worker = house.staff()
+    with house.store() as store:
+        limit = store.config_get("maxmemory")["maxmemory"]
+        job = house.submit("pause:0.3")
+        house.running(job)
+        try:
+            store.config_set("maxmemory", store.info("memory")["used_memory"] // 2)
+            until(lambda: worker.poll() is not None or "redis does not answer" in house.log("worker"), 30)
+        finally:
+            store.config_set("maxmemory", limit)
+    house.staff()
+    assert house.end(job) == "done"
+    assert house.proves(job)
+
+
+class SmallDisk:
+    """A folder of a quarter of a megabyte: a tmpfs where we may mount one, else a limit on the size of a file."""
+
+    size = 2**18
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ddsr-disk-"))
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self.size},mode=700", "tmpfs", str(self.folder)]
+        self.mounted = (
+            shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+        )
+
+    def limit(self) -> None:
+        """Called in the new process of Redis. EFBIG is to Redis what ENOSPC is."""
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        if not self.mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+    def widen(self) -> None:
+        """More space, as after somebody has cleaned up."""
+        if self.mounted:
+            subprocess.run(["mount", "-o", "remount,size=64m", str(self.folder)], check=True, timeout=20)
+        self.limit = lambda: None  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True, timeout=20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    disk = SmallDisk()
+    yield disk
+    disk.remove()
+
+
+@pytest.fixture
+def cramped(small_disk: SmallDisk) -> Iterator[House]:
+    house = House(redis_folder=small_disk.folder)
+    try:
+        house.start_redis(preexec=small_disk.limit)
+        house.sender, house.receiver = house.service("sender"), house.service("receiver")
+        yield house
+        house.settle()
+    finally:
+        house.stop()
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_the_append_only_file(cramped: House, small_disk: SmallDisk) -> None:
+    """Redis ends rather than acknowledge what it cannot keep; once there is space, every accepted job is there."""
+    house = cramped
+    with house.worker() as worker:
+        house.pause(worker)
+        codes = []
+        while not codes or codes[-1] == 202:
+            codes.append(house.post().status_code)
+            assert len(codes) < 100, "the disk does not fill up"
+        assert codes[-1] == 503
+        assert len(house.accepted) > 3
+        until(lambda: house.redis is not None and house.redis.poll() is not None, 30)
+        assert "AOF write error" in house.log("redis")
+        house.kill(worker)
+    small_disk.widen()
+    house.start_redis()
+    with house.worker():
+        states = [house.end(job) for job in house.accepted]
+        assert set(states) == {"done"}
+        assert house.end(house.submit()) == "done"
+
+
+class Cut:
+    """Between a client and Redis: passes everything on, and hangs up instead of giving the answer to the next EXEC."""
+
+    def __init__(self, path: Path, redis: Path) -> None:
+        self.armed = False
+        self.cuts = 0
+        self._redis = redis
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(16)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(self._redis))
+            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
+
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
+        try:
+            while data := client.recv(2**16):
+                if self.armed and b"EXEC\r\n" in data:
+                    self.armed = False
+                    self.cuts += 1
+                    server.sendall(data)
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                server.sendall(data)
+        except OSError:
+            pass
+        finally:
+            server.close()
+
+    def _down(self, server: socket.socket, client: socket.socket) -> None:
+        try:
+            while data := server.recv(2**16):
+                client.sendall(data)
+        except OSError:
+            pass
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.parametrize("key", ["", "lost"], ids=["without a key", "with an idempotency key"])
+def test_the_answer_to_a_submission_is_lost(staffed: House, key: str) -> None:
+    """Redis has taken the job, the line breaks before it says so: the job is there once."""
+    path = staffed.folder / f"cut{key}.sock"
+    cut = Cut(path, staffed.socket)
+    try:
+        away = staffed.service("sender", REDIS_URL=f"unix://:{staffed.password}@{path}")
+        with staffed.store() as store:
+            before = {name for name in store.keys("ddsr:job:*") if name.count(b":") == 2}
+            cut.armed = True
+            answer = staffed.post("pause:0.1", url=away, key=key)
+            assert cut.cuts == 1
+            assert answer.status_code == 202
+            assert staffed.end(answer.json()["id"]) == "done"
+            after = {name for name in store.keys("ddsr:job:*") if name.count(b":") == 2}
+            assert len(after - before) == 1
+        assert staffed.batches(answer.json()["id"]) == 1
+        assert not staffed.said("skipped", answer.json()["id"])
+    finally:
+        cut.close()

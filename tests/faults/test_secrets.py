@@ -1,0 +1,142 @@
+"""Envelopes in the wrong place, keys that are unknown, rotated or destroyed, and jobs that nobody submitted."""
+
+import signal
+import time
+
+import pytest
+from rq import Callback, Queue
+from rq.serializers import JSONSerializer
+
+from shared import jobs_records as records
+from shared.envelope import Keyring
+from tests.faults.house import House
+from tests.worker.support import ROOT, until
+
+pytestmark = pytest.mark.faults
+
+
+def test_an_envelope_moved_to_another_job_or_service(staffed: House) -> None:
+    """Requests of two jobs are exchanged, and a hiding's request is put behind a recovery."""
+    first = staffed.submit()
+    assert staffed.end(first) == "done"
+    hidden = staffed.job(first, "/result").content
+    worker = staffed.staff()
+    staffed.pause(worker)
+    one, two, three = staffed.submit(), staffed.submit(), staffed.submit(steps=3)
+    form = {"data": {"identity_prompt": "another"}, "files": {"stego": hidden}, "headers": {"Prefer": "respond-async"}}
+    recovery = staffed.client.post(f"{staffed.receiver}/recover", **form).json()["id"]
+    with staffed.store() as store:
+        a, b, c, d = (store.get(records.request_key(job)) for job in (one, two, three, recovery))
+        for job, sealed in ((one, b), (two, a), (three, d), (recovery, c)):
+            store.set(records.request_key(job), sealed, keepttl=True)
+    worker.send_signal(signal.SIGCONT)
+    assert [staffed.end(job) for job in (one, two, three)] == ["failed"] * 3
+    answer = staffed.job(one, "/result")
+    assert (answer.status_code, answer.json()["code"]) == (500, "envelope-error")
+    other = staffed.client.get(f"{staffed.receiver}/jobs/{recovery}", params={"wait": 30}).json()
+    assert (other["state"], other["error"]["code"]) == ("failed", "envelope-error")
+
+
+def test_a_result_moved_to_another_job_or_service(staffed: House) -> None:
+    one, two = staffed.submit(), staffed.submit()
+    assert [staffed.end(job) for job in (one, two)] == ["done", "done"]
+    hidden = staffed.job(one, "/result").content
+    form = {"data": {"identity_prompt": "another"}, "files": {"stego": hidden}, "headers": {"Prefer": "respond-async"}}
+    recovery = staffed.client.post(f"{staffed.receiver}/recover", **form).json()["id"]
+    address = f"{staffed.receiver}/jobs/{recovery}"
+    assert staffed.client.get(address, params={"wait": 30}).json()["state"] == "done"
+    with staffed.store() as store:
+        for job in (two, recovery):
+            store.copy(records.result_key(one), records.result_key(job), replace=True)
+    for moved in (staffed.job(two, "/result"), staffed.client.get(f"{address}/result")):
+        assert (moved.status_code, moved.json()["code"]) == (410, "job-gone")
+    assert staffed.job(one, "/result").content == hidden
+    assert staffed.client.get(f"{staffed.receiver}/jobs/{one}").status_code == 404
+
+
+def test_a_worker_with_an_unknown_key_passes_the_job_on(house: House) -> None:
+    """The newcomer met a job that was sealed before it came; it takes what was sealed for it too."""
+    strange = {"DDSR_WORKER_KEYS": str(house.folder / "keys" / "newcomer")}
+    house.pause(house.staff())
+    early = house.submit()
+    house.dismiss()
+    with house.worker(**strange):
+        late = house.submit()
+        assert house.end(late) == "done"
+        assert house.state(early) == "queued"
+        house.staff()
+        assert house.end(early) == "done"
+
+
+@pytest.mark.slow
+def test_keys_rotated_and_destroyed_while_jobs_wait(house: House) -> None:
+    """A rotated worker key still opens; a destroyed one makes the job unreadable for ever, and it expires."""
+    folder = house.folder / "keys" / "rotated"
+    keys = {"DDSR_WORKER_KEYS": str(folder)}
+    impatient = house.replica("impatient", DDSR_QUEUE_TTL="3")
+    house.dismiss()
+    with house.worker(**keys) as first:
+        house.pause(first)
+        kept = house.submit()
+        house.kill(first)
+    Keyring.load_or_create(folder).rotate()
+    with house.worker(**keys) as second:
+        assert house.end(kept) == "done"
+        assert house.proves(kept)
+        house.pause(second)
+        lost = house.submit(url=impatient)
+        house.kill(second)
+    ring = Keyring.load_or_create(folder)
+    old = [key.id for key in ring.public_keys]
+    ring.rotate()
+    for key_id in old:
+        ring.destroy(key_id)
+    with house.worker(**keys):
+        assert house.end(lost) == "expired"
+        fresh = house.submit()
+        assert house.end(fresh) == "done"
+
+
+@pytest.mark.slow
+def test_a_services_key_rotated_and_destroyed(staffed: House) -> None:
+    """A replica with the rotated keys reads what was submitted before; one without the old key cannot."""
+    folder = staffed.folder / "keys" / "sender"
+    before = staffed.submit()
+    assert staffed.end(before) == "done"
+    ring = Keyring.load_or_create(folder)
+    old = ring.current.public.id
+    ring.rotate()
+    rotated = staffed.service("sender")
+    hidden = staffed.client.get(f"{rotated}/jobs/{before}/result")
+    assert hidden.status_code == 200
+    after = staffed.post(url=rotated, prefer="wait=30")
+    assert after.status_code == 200
+    Keyring.load_or_create(folder).destroy(old)
+    bereft = staffed.service("sender")
+    gone = staffed.client.get(f"{bereft}/jobs/{before}/result")
+    assert (gone.status_code, gone.json()["code"]) == (410, "job-gone")
+    assert staffed.client.get(f"{bereft}/jobs/{after.headers['DDSR-Job']}/result").content == after.content
+
+
+def test_forged_entries_do_nothing_and_stop_nobody(staffed: House) -> None:
+    """Somebody who can write to Redis names other functions, other ids, callbacks, and plain nonsense."""
+    wire = staffed.folder / "wire"
+    name = "tests.worker.support.tripwire"
+    with staffed.store() as store:
+        queue = Queue("ddsr", connection=store, serializer=JSONSerializer)
+        queue.enqueue(name, str(wire), job_id="a" * 32)
+        queue.enqueue("os.system", f"touch {wire}", job_id="b" * 32)
+        queue.enqueue("worker.tasks.hide", "another id", job_id="c" * 32)
+        queue.enqueue("worker.tasks.hide", "d" * 32, job_id="d" * 32, on_success=Callback(name))
+        store.hset("rq:job:" + "e" * 32, mapping={"data": "x", "created_at": "yesterday", "timeout": "{}"})
+        store.set("rq:job:" + "f" * 32, "not even a hash")
+        for strange in (b"e" * 32, b"f" * 32, b"\xff\xfe", b"", b"0" * 32):
+            store.rpush("rq:queue:ddsr", strange)
+        job = staffed.submit()
+        assert staffed.end(job) == "done"
+        until(lambda: not store.exists("rq:queue:ddsr", "rq:queue:ddsr:intermediate"), 30)
+        store.delete("rq:job:" + "f" * 32, "rq:job:" + "e" * 32)
+    time.sleep(0.1)
+    assert staffed.staff().poll() is None
+    assert not wire.exists()
+    assert not (ROOT / "tripped").exists()
