@@ -52,9 +52,10 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)  # the page has a policy of its own
-                headers["X-Request-ID"] = request_id
+                own = headers.get("Content-Security-Policy")  # the page has one
+                headers.update({**SECURITY_HEADERS, "X-Request-ID": request_id})
+                if own is not None:
+                    headers["Content-Security-Policy"] = own
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
