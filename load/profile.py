@@ -99,7 +99,8 @@ class Caller(HttpUser):
             if response.status_code in expected:
                 response.success()
             else:
-                response.failure(f"{response.status_code} {response.text[:200] if response.text else ''}")
+                what = response.error or ("" if response.content[:1] == b"\x89" else response.text)
+                response.failure(f"{response.status_code} {what!s:.300}")
         return response
 
     def submit(self, kind: str, name: str, expected: set[int], prefer: str, **options: Any) -> Any:
