@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults fuzz load soak example eval eval-extras audit sbom
+.PHONY: setup demo up lint test faults fuzz load soak example bench eval eval-extras audit sbom
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv

@@ -74,10 +74,14 @@ class Stack:
                 raise StartError("the Redis of REDIS_URL does not answer")
         else:
             self._start_redis()
-        for number in range(self.settings.workers):
-            self.supervisor.start(self._worker(number))
-        self.supervisor.start(self._service("sender", self.settings.sender_port))
-        self.supervisor.start(self._service("receiver", self.settings.receiver_port))
+        workers = [self._worker(number) for number in range(self.settings.workers)]
+        for part in workers[:-1]:  # one by one: the first makes the keys that they share
+            self.supervisor.start(part)
+        services = [
+            self._service("sender", self.settings.sender_port),
+            self._service("receiver", self.settings.receiver_port),
+        ]
+        self.supervisor.start_together([*workers[-1:], *services])  # the services start while a model loads
 
     def stop(self) -> None:
         self.supervisor.stop()

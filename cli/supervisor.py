@@ -60,8 +60,16 @@ class Supervisor:
 
     def start(self, part: Part) -> int:
         """Start a part and wait until it is ready; gives its process id. Raises StartError."""
-        running = self._spawn(part)
-        self._running.append(running)
+        return self.start_together([part])[0]
+
+    def start_together(self, parts: Sequence[Part]) -> list[int]:
+        """Start parts at once and wait for each in turn; gives their process ids. Raises StartError."""
+        fresh = [self._spawn(part) for part in parts]
+        self._running.extend(fresh)
+        return [self._ready(running) for running in fresh]
+
+    def _ready(self, running: _Running) -> int:
+        part = running.part
         deadline = time.monotonic() + self._ready_timeout
         while not _asks(part, running.process.pid):
             if self.stopping.is_set():
