@@ -95,12 +95,14 @@ async def result(request: Request, view: Looked) -> Response:
 
 @router.delete(
     "/{job_id}",
-    summary="Cancel a job",
+    summary="Cancel a job, or drop its result",
     response_model=Job,
     responses=problems(*KEYED, JobNotFound),
 )
 async def cancel(request: Request, view: Looked) -> Response:
-    """A queued job never starts, a running one stops within one diffusion step; an ended one stays."""
+    """A queued job never starts, a running one stops within one diffusion step. The result of a finished one is
+    dropped at once: its state is `expired`. Any other end stays as it is.
+    """
     context = context_of(request)
     ended = await context.ask(context.store.cancel, view.id, owner=request.state.owner)
     return JSONResponse(Job.of(ended).model_dump(mode="json"))
