@@ -91,6 +91,7 @@ def test_redis_full(house: House) -> None:
     assert house.end(house.submit()) == "done"
 
 
+@pytest.mark.slow
 def test_redis_full_in_mid_job(house: House) -> None:
     """A worker that cannot store its result waits for room, or leaves the job to the next."""
     worker = house.staff()
@@ -231,7 +232,13 @@ class Cut:
         self._listener.close()
 
 
-@pytest.mark.parametrize("key", ["", "lost"], ids=["without a key", "with an idempotency key"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("", id="without a key"),
+        pytest.param("lost", id="with an idempotency key", marks=pytest.mark.slow),
+    ],
+)
 def test_the_answer_to_a_submission_is_lost(staffed: House, key: str) -> None:
     """Redis has taken the job, the line breaks before it says so: the job is there once."""
     path = staffed.folder / f"cut{key}.sock"

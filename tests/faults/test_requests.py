@@ -114,7 +114,11 @@ def endless(house: House) -> tuple[str, int]:
         line.sendall(head + f"{len(start):x}\r\n".encode() + start + b"\r\n")
         for sent in range(64 * 16):
             if select.select([line], [], [], 0)[0]:
-                return line.recv(2**16).decode(), sent // 16
+                line.settimeout(20)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += line.recv(2**16)
+                return answer.decode(), sent // 16
             line.sendall(more)
     raise AssertionError("64 MiB went in without an answer")
 
