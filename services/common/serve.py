@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.common.guard import is_loopback
 from services.common.keys import load_keys
 from services.common.logs import configure_libraries
+from services.common.memory import give_back_large_blocks
 from services.common.settings import ServiceSettings
 from shared.errors import KeyFileError
 
@@ -37,6 +38,7 @@ def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -
         sys.stderr.write(f"refusing to start: {reason}\n")
         return 2
     configure_libraries(app.title)
+    give_back_large_blocks()
     uvicorn.run(
         app,
         log_config=None,
