@@ -103,16 +103,17 @@ class DiffusionModel:
             dtype: of the network and text encoder; the autoencoder and the state stay in float32 and float64.
 
         Raises:
-            ModelError: no such pipeline, or one of another kind.
+            ModelError: no such pipeline, one of another kind, or one whose weights are pickles.
         """
         root = str(EMBEDDED if source is None else source)
         transformers_logging.set_verbosity_error()  # its warnings quote the end of an over-long prompt
         transformers_logging.disable_progress_bar()
         diffusers_logging.disable_progress_bar()
         try:
-            vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32)
-            unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=torch.float32)
-            text = CLIPTextModel.from_pretrained(root, subfolder="text_encoder", dtype=torch.float32)
+            safe: dict[str, Any] = {"use_safetensors": True}  # the other format of weights is a pickle
+            vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32, **safe)
+            unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=torch.float32, **safe)
+            text = CLIPTextModel.from_pretrained(root, subfolder="text_encoder", dtype=torch.float32, **safe)
             tokenizer = CLIPTokenizer.from_pretrained(root, subfolder="tokenizer")
             config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
         except (OSError, ValueError, TypeError) as error:

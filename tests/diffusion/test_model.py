@@ -1,3 +1,6 @@
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,35 @@ def test_every_prediction_type_means_the_same_noise(
     monkeypatch.setattr(tiny, "prediction_type", kind)
     monkeypatch.setattr(tiny.unet, "forward", lambda *args, **kwargs: Reply)
     torch.testing.assert_close(tiny.predict_noise(x, sigma, tiny.embed(["a"])), eps, rtol=1e-5, atol=1e-5)
+
+
+class Payload:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("vae", "diffusion_pytorch_model.bin"),
+        ("unet", "diffusion_pytorch_model.bin"),
+        ("text_encoder", "pytorch_model.bin"),
+    ],
+)
+def test_pickled_weights_are_refused_and_not_opened(part: str, name: str, tiny_folder: Path, tmp_path: Path) -> None:
+    copy, tripped = tmp_path / "pipeline", tmp_path / "tripped"
+    shutil.copytree(tiny_folder, copy)
+    for weights in (copy / part).glob("*.safetensors"):
+        weights.unlink()
+    torch.save({"weight": Payload(tripped)}, copy / part / name)
+    with pytest.raises(ModelError):
+        DiffusionModel.load(copy)
+    assert not tripped.exists()
 
 
 def test_no_pipeline_there(tmp_path: Path) -> None:
