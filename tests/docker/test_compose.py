@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from services.common.serve import GRACE
-from services.common.settings import ServiceSettings
 from services.receiver.app import ReceiverSettings
 from services.sender.app import SenderSettings
 from shared.settings import QueueSettings, WorkerSettings
@@ -134,17 +133,21 @@ def test_no_password_or_key_is_in_an_environment() -> None:
 def test_the_services_settings_are_the_ones_that_the_code_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = SERVICES[name]["environment"]
     for key, value in environment.items():
-        monkeypatch.setenv(key, value)
+        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
     own = (SenderSettings if name == "sender" else ReceiverSettings)()
     queue = QueueSettings()
     assert (own.host, own.port) == ("0.0.0.0", PORTS[name])  # noqa: S104
     assert queue.redis_url.get_secret_value() == "redis://service@redis:6379/0"
+    if isinstance(own, SenderSettings):
+        assert own.receiver_url == f"http://127.0.0.1:{PORTS['receiver']}"
+    else:
+        assert own.allow_origins[0] == f"http://127.0.0.1:{PORTS['sender']}"
     where = mounts(name)
     assert str(own.api_keys_file) == where["api-keys"][0] + "/api.keys"
     assert str(queue.redis_password_file) == where["redis-service"][0] + "/password"
     assert str(queue.service_keys) == where[f"{name}-keys"][0]
     assert str(queue.worker_keys_file) == where["worker-public"][0] + "/worker.pub"
-    known = ServiceSettings.model_fields.keys() | QueueSettings.model_fields.keys() | {f"{name}_port"}
+    known = type(own).model_fields.keys() | QueueSettings.model_fields.keys() | {f"{name}_port"}
     assert {key.removeprefix("DDSR_").lower() for key in environment} <= known
 
 
