@@ -26,7 +26,7 @@ class CoreOptions:
     """`rounds[i]` belongs to `batches[i]`. `steps`: of each walk of the baseline."""
 
     batches: Sequence[int] = (1, 8)
-    rounds: Sequence[int] = (5, 3)
+    rounds: Sequence[int] = (5, 2)
     steps: int = STEPS
     ours: HideOptions = field(default_factory=HideOptions)
     seed: int = 0

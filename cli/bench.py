@@ -24,10 +24,10 @@ def register(root: typer.Typer) -> None:
 def core(
     model: Model = None, out: Out = OUT, note: Note = "", threads: Threads = None,
     batch: Annotated[list[int], typer.Option("--batch", min=1, help="May be repeated.")] = [1, 8],  # noqa: B006
-    rounds: Annotated[list[int], typer.Option("--rounds", min=1, help="One for each --batch.")] = [5, 3],  # noqa: B006
+    rounds: Annotated[list[int], typer.Option("--rounds", min=1, help="One for each --batch.")] = [5, 2],  # noqa: B006
     steps: Annotated[int, typer.Option(min=1, help="Steps of each walk of the baseline.")] = 60,
     curve: Annotated[bool, typer.Option(help="Also the time-accuracy curve of every solver.")] = True,
-    limit: Annotated[int, typer.Option(help="Most evaluations of a point of the curve.")] = 200,
+    limit: Annotated[int, typer.Option(help="Most evaluations of a point of the curve.")] = 160,
     precision: Annotated[bool, typer.Option(help="Also what a bfloat16 network costs.")] = True,
 ) -> None:  # fmt: skip
     """Hide and recover against diffusers' own parts, in turn; evaluations against PSNR; number formats."""

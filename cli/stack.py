@@ -121,6 +121,7 @@ class Stack:
             "DDSR_WEBHOOK_SECRET_FILE": str(keys / "webhook.secret"),
             "DDSR_PUBLIC_KEYS_FILE": str(self.settings.state / "worker.pub"),
             "DDSR_METRICS_PORT": str(port + number if port else 0),
+            "OMP_NUM_THREADS": self._environment.get("OMP_NUM_THREADS", str(threads_each(self.settings.workers))),
         }
         name = "worker" if self.settings.workers == 1 else f"worker{number + 1}"
         command = [sys.executable, "-m", self._worker_module]
@@ -156,6 +157,11 @@ class Stack:
             {"DDSR_RECEIVER_URL": self.receiver_url} if name == "sender" else {"DDSR_ALLOW_ORIGINS": ",".join(origins)}
         )
         return {key: self._environment.get(key, value) for key, value in ours.items()}
+
+
+def threads_each(workers: int) -> int:
+    """The machine's cores dealt among the workers; each would take all of them by itself, and they would queue."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, workers))
 
 
 def find_redis() -> str:

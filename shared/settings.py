@@ -78,6 +78,9 @@ class WorkerSettings(_Settings):
     )
     model: str | None = Field(default=None, description="folder or hub id of a model; none: the embedded one")
     device: str = Field(default="cpu", description="torch device")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="number format of the network; docs/benchmarks.md says what each costs"
+    )
     batch_size: int = Field(default=4, ge=1, le=256, description="jobs computed together at most")
     batch_window: float = Field(
         default=0.05, ge=0, le=5, description="how long a batch waits for company; a job alone a tenth of it"

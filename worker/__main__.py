@@ -12,7 +12,7 @@ def main() -> int:
     return run(
         queue_settings,
         settings,
-        lambda: Engine.load(settings.model, settings.device, limit=settings.batch_size),
+        lambda: Engine.load(settings.model, settings.device, precision=settings.precision, limit=settings.batch_size),
     )
 
 

@@ -61,12 +61,14 @@ class Engine:
         self.image_size = model.image_size
 
     @classmethod
-    def load(cls, source: str | None, device: str, *, limit: int = 4) -> "Engine":
-        """The real model; this is what imports torch. None: the embedded one."""
+    def load(cls, source: str | None, device: str, *, precision: str = "float32", limit: int = 4) -> "Engine":
+        """The real model; this is what imports torch. None: the embedded one. `precision`: of the network."""
+        import torch
+
         from shared.diffusion import pipeline
         from shared.diffusion.model import DiffusionModel
 
-        return cls(DiffusionModel.load(source, device=device), pipeline, limit=limit)
+        return cls(DiffusionModel.load(source, device=device, dtype=getattr(torch, precision)), pipeline, limit=limit)
 
     def run(
         self,

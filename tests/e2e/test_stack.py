@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.stack import Stack, find_redis, free_ports, write_redis_config
+from cli.stack import Stack, find_redis, free_ports, threads_each, write_redis_config
 from cli.supervisor import StartError
 from shared.settings import StackSettings
 from tests.worker.support import ROOT, face, pixels, until
@@ -124,3 +124,8 @@ def _alive(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return state != "Z"
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert [threads_each(count) for count in (0, 1, 2, 3, 20)] == [8, 8, 4, 2, 1]

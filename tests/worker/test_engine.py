@@ -1,6 +1,7 @@
 """Batches in the engine: everybody gets an own outcome, whatever the others do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +92,13 @@ def test_formats(form: str) -> None:
     assert result is not None
     assert result.media_type == f"image/{form}"
     assert read_recipe(result.picture) == result.recipe
+
+
+def test_a_network_in_half_precision_answers_recipes_of_the_whole_one(tmp_path: Path) -> None:
+    from shared.diffusion.tiny import build_tiny
+
+    whole, half = (Engine.load(str(build_tiny(tmp_path)), "cpu", precision=name) for name in ("float32", "bfloat16"))
+    found = whole.run([hide_request(scheme="matched", solver="heun", steps=1)], lambda part, step, steps: None)[0]
+    assert found.result is not None
+    back = half.run([recover_request(found.result.picture, found.result.recipe)], lambda part, step, steps: None)[0]
+    assert back.error is None
