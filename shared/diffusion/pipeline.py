@@ -17,7 +17,9 @@ the same rule walked back, which is the paper; with a matched one it is exact.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -156,8 +158,9 @@ def hide(
     disguise = _disguise_walk(model, options, disguise_prompts, meter, undo=True)
     used = list(nonces) if nonces is not None else [os.urandom(NONCE_BYTES) for _ in identity_prompts]
 
-    zT = identity.noise(model.encode(faces))  # equations 3 and 4; (B, C, h, w)
-    zT, lengths = _mix(model, scheme, zT, identity_prompts, used)
+    with _keys(model, scheme, identity_prompts, used) as keys:
+        zT = identity.noise(model.encode(faces))  # equations 3 and 4; (B, C, h, w)
+        zT, lengths = _mix(model, scheme, zT, keys())
     z0 = disguise.latent(zT)  # equation 5
     stegos = model.decode(z0) if scheme.paper_spacing else draw(model, z0, model.extras.contrast)
     return [
@@ -191,8 +194,9 @@ def recover(
     disguise = _disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter)
 
     z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
-    zT = disguise.noise(z0)  # equation 8
-    zT = _unmix(model, scheme, zT, identity_prompts, recipes)
+    with _keys(model, scheme, identity_prompts, [r.nonce for r in recipes]) as keys:
+        zT = disguise.noise(z0)  # equation 8
+        zT = _unmix(model, scheme, zT, keys(), [r.lengths for r in recipes])
     return model.decode(identity.latent(zT))  # equations 9 and 10
 
 
@@ -378,31 +382,31 @@ def _recipe(model: DiffusionModel, options: HideOptions, prompt: str, nonce: byt
     )
 
 
-def _mix(
-    model: DiffusionModel,
-    scheme: Scheme,
-    zT: Tensor,
-    prompts: Sequence[str],
-    nonces: Sequence[bytes],
-) -> tuple[Tensor, list[bytes]]:
+@contextmanager
+def _keys(
+    model: DiffusionModel, scheme: Scheme, prompts: Sequence[str], nonces: Sequence[bytes]
+) -> Iterator[Callable[[], list[bytes]]]:
+    """The stretched key of each picture, made while a GPU walks; on a CPU, which the walk has whole, when asked for."""
+
+    def make() -> list[bytes]:
+        pairs = zip(prompts, nonces, strict=True)
+        return [keying.stretch(prompt, nonce) if scheme.keyed else b"" for prompt, nonce in pairs]
+
+    if model.device.type == "cpu":
+        yield make
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(make).result
+
+
+def _mix(model: DiffusionModel, scheme: Scheme, zT: Tensor, keys: Sequence[bytes]) -> tuple[Tensor, list[bytes]]:
     """The keyed map of each picture's noise; in the scheme `paper` nothing changes."""
-    pairs = [
-        scheme.mix(model, noise, keying.stretch(prompt, nonce) if scheme.keyed else b"")
-        for noise, prompt, nonce in zip(zT.cpu().numpy(), prompts, nonces, strict=True)
-    ]
+    pairs = [scheme.mix(model, noise, key) for noise, key in zip(zT.cpu().numpy(), keys, strict=True)]
     return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT), [side for _, side in pairs]
 
 
 def _unmix(
-    model: DiffusionModel,
-    scheme: Scheme,
-    zT: Tensor,
-    prompts: Sequence[str],
-    recipes: Sequence[Recipe],
+    model: DiffusionModel, scheme: Scheme, zT: Tensor, keys: Sequence[bytes], lengths: Sequence[bytes]
 ) -> Tensor:
-    mixed = zT.cpu().numpy()
-    noises = [
-        scheme.unmix(model, noise, keying.stretch(prompt, r.nonce) if scheme.keyed else b"", r.lengths)
-        for noise, prompt, r in zip(mixed, prompts, recipes, strict=True)
-    ]
-    return torch.from_numpy(np.stack(noises)).to(zT)
+    mixed = zip(zT.cpu().numpy(), keys, lengths, strict=True)
+    return torch.from_numpy(np.stack([scheme.unmix(model, noise, key, side) for noise, key, side in mixed])).to(zT)

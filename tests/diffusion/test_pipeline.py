@@ -167,3 +167,16 @@ def test_temperature_falls_along_the_stego_order(embedded: DiffusionModel) -> No
     assert ranked[0] == 1
     assert ranked[-1] == pytest.approx(extras.temperature)
     assert (np.diff(ranked) <= 0).all()
+
+
+def test_keys_made_beside_a_gpus_walk_are_the_same(tiny: DiffusionModel) -> None:
+    class OnGpu:  # what the function asks of a model; the rest needs a GPU
+        device = torch.device("cuda")
+
+    prompts, nonces = ["a man", "a woman"], [bytes(16), bytes([1]) * 16]
+    found = []
+    for model in (tiny, OnGpu()):
+        with pipeline._keys(model, SCHEMES["keyed"], prompts, nonces) as keys:  # type: ignore[arg-type]
+            found.append(keys())
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 2
