@@ -60,7 +60,9 @@ def hide(
     output: Out = None,
     identity_prompt_file: PromptFile = None,
     scheme: Annotated[str, typer.Option(help="keyed, or paper: the published method without a key.")] = "keyed",
-    solver: Annotated[str | None, typer.Option(help="ddim, heun, heun-whitened, ddim-matched, heun-matched.")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="ddim, heun, heun-whitened, adams-whitened, ddim-matched, heun-matched.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
     format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
     crop: Annotated[

@@ -35,14 +35,14 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class PlanConfig:
     size: int = 128
-    face_floor: float = 0.02
+    face_floor: float = 0.1
     face_depth: float = 5.0
-    stego_floor: float = 0.05
+    stego_floor: float = 0.15
     stego_depth: float = 20.0
     contrast: float = 0.75
     guidance: float = 2.0
     guidance_floor: float = 1.0
-    temperature: float = 0.6
+    temperature: float = 0.7
     temperature_start: float = 0.5
     faces: int = 64
     stegos: int = 32

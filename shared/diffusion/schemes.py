@@ -40,8 +40,8 @@ class Scheme:
     keyed: bool = True
     lengths: bool = False
     paper_spacing: bool = False
-    solver: str = "heun-whitened"
-    steps: int = 8
+    solver: str = "adams-whitened"
+    steps: int = 16
 
     def side_bytes(self, model: DiffusionModel) -> int:
         return int(np.prod(model.latent_shape)) // GROUP if self.lengths else 0

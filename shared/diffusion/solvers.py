@@ -56,6 +56,20 @@ def heun(x: Tensor, a: float, b: float, eps: Eps, clock: Clock = noise_level) ->
     return x + h * (d + eps(x + h * d, b)) / 2
 
 
+def adams(x: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep, clock: Clock = noise_level) -> Tensor:
+    """The walk by the two-step rule of Adams and Bashforth: second order, one evaluation a step. The first is Heun's.
+
+    x_c = x_b + (c - b) (eps_b + (c - b) / (2 (b - a)) (eps_b - eps_a)), for levels a, b, c in turn
+    """
+    last: tuple[Tensor, Tensor] | None = None  # eps_a, b - a
+    for a, b in pairwise(levels):
+        on_step()
+        h, d = clock(b) - clock(a), eps(x, a)
+        slope = (d + eps(x + h * d, b)) / 2 if last is None else d + h / (2 * last[1]) * (d - last[0])
+        x, last = x + h * slope, (d, h)
+    return x
+
+
 def invert(
     step: "Step", y: Tensor, a: float, b: float, eps: Eps, clock: Clock = noise_level, *, tolerance: float = TOLERANCE
 ) -> Tensor:
@@ -89,13 +103,13 @@ class Solver:
     """How the two phases walk.
 
     Attributes:
-        step: the receiver's rule.
+        step: the receiver's rule; None is `adams`, which needs the steps before.
         matched: the sender inverts it exactly; otherwise it walks the same rule back.
         whitened: the walk is taken in whitened coordinates (frames.py), to the model's own depth.
     """
 
     name: str
-    step: Step
+    step: Step | None
     matched: bool = False
     whitened: bool = False
 
@@ -103,6 +117,8 @@ class Solver:
         self, x: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep, clock: Clock = noise_level
     ) -> Tensor:
         """Walk from levels[0] to levels[-1] by explicit steps; levels may rise or fall."""
+        if self.step is None:
+            return adams(x, levels, eps, on_step, clock)
         for a, b in pairwise(levels):
             on_step()
             x = self.step(x, a, b, eps, clock)
@@ -110,6 +126,8 @@ class Solver:
 
     def send(self, y: Tensor, levels: Sequence[float], eps: Eps, on_step: OnStep, clock: Clock = noise_level) -> Tensor:
         """The start x at levels[0] from which `receive` arrives at y."""
+        if self.step is None:
+            return adams(y, levels[::-1], eps, on_step, clock)
         for a, b in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
             on_step()
             y = invert(self.step, y, a, b, eps, clock) if self.matched else self.step(y, b, a, eps, clock)
@@ -122,6 +140,7 @@ SOLVERS = {
         Solver("ddim", ddim),
         Solver("heun", heun),
         Solver("heun-whitened", heun, whitened=True),
+        Solver("adams-whitened", None, whitened=True),
         Solver("ddim-matched", ddim, matched=True),
         Solver("heun-matched", heun, matched=True),
     )
