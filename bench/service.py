@@ -7,11 +7,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pydantic import SecretStr
+
 from bench import nothing
-from bench.client import Answer, hide_call, latency, post_all, rate, recover_call, tally
+from bench.client import Answer, Call, hide_call, latency, post_all, rate, recover_call, tally
 from bench.faces import PORTRAIT, Faces, load_faces
 from bench.stack import Measured, running
-from shared.imaging import encode_picture
+from shared.imaging import decode_upload, encode_picture, fit_square
+from shared.jobs import HideRequest, Picture, RecoverRequest
+from worker.engine import Engine
 
 Say = Callable[[str], None]
 IDENTITY = "a photo of a person, blue kettle 77"
@@ -97,7 +101,7 @@ def added_latency(options: ServiceOptions) -> dict[str, Any]:
     """One request after the other through a stack whose core computes nothing, against the call of that core."""
     engine = nothing.make_engine(options.batch)
     upload = PORTRAIT.read_bytes()
-    result: dict[str, Any] = {"direct_ms": _direct(engine), "requests": options.requests}
+    result: dict[str, Any] = {"requests": options.requests}
     with running(module="bench.nothing", batch=options.batch, log=options.log) as stack:
         first = _all_served(post_all([hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)], 1))[0]
         calls = {
@@ -107,22 +111,23 @@ def added_latency(options: ServiceOptions) -> dict[str, Any]:
         for name, call in calls.items():
             post_all([call] * 5, 1)
             found = latency(_all_served(post_all([call] * options.requests, 1)))
-            result[name] = found | {"added_ms": found["median_ms"] - result["direct_ms"]}
+            direct = _direct(engine, call)
+            result[name] = found | {"direct_ms": direct, "added_ms": found["median_ms"] - direct}
     return result
 
 
-def _direct(engine: Any) -> float:
-    """Median milliseconds of the engine's call without a stack, with the upload's decoding."""
-    from pydantic import SecretStr
-
-    from shared.imaging import decode_upload, fit_square
-    from shared.jobs import HideRequest, Picture
-
-    data, times = PORTRAIT.read_bytes(), []
+def _direct(engine: Engine, call: Call) -> float:
+    """Median milliseconds of the same call without a stack: the upload decoded, the engine asked."""
+    secret, times = SecretStr(IDENTITY), []
     for _ in range(20):
         start = time.perf_counter()
-        picture = Picture.from_array(fit_square(decode_upload(data), nothing.SIZE))
-        engine.run([HideRequest(picture, SecretStr(IDENTITY), DISGUISE)], lambda part, step, steps: None)
+        picture = Picture.from_array(fit_square(decode_upload(call.picture), nothing.SIZE))
+        request: HideRequest | RecoverRequest = (
+            RecoverRequest(picture, secret, call.form["recipe"])
+            if "recipe" in call.form
+            else HideRequest(picture, secret, DISGUISE)
+        )
+        engine.run([request], lambda part, step, steps: None)
         times.append((time.perf_counter() - start) * 1000)
     return median(times)
 
