@@ -152,7 +152,7 @@ def test_the_single_walks_are_those_of_hide_and_recover(tiny: DiffusionModel, sc
 
 def test_evaluations_of_a_guided_walk_count_twice(embedded: DiffusionModel, portrait: NDArray[np.uint8]) -> None:
     """Heun takes two a step. The disguise walk is guided at the levels above the floor, at either end of a step."""
-    options = HideOptions(steps=3)
+    options = HideOptions(solver="heun-whitened", steps=3)
     floor, depth = embedded.extras.stego_floor, embedded.extras.stego_depth
     levels = pipeline._levels(embedded, options, floor, depth)
     guided = sum(level >= embedded.extras.guidance_floor for pair in itertools.pairwise(levels) for level in pair)
