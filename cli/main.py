@@ -1,22 +1,26 @@
 """`ddsr`: the one command. Each group of subcommands lives in its own module and is registered here."""
 
 import sys
+import traceback
 
 import typer
 from rich.console import Console
 
-from cli import demo, evaluate, keys, pictures, stack, train
+from cli import bench, demo, doctor, evaluate, examples, keys, pictures, stack, train
 from shared.errors import DdsrError, InputError
 
-EXIT_CODES = """Exit codes: 0 done; 1 some input could not be used (the rest was done); 2 wrong usage; 3 the model or
-the stack failed."""
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 some input could not be used (the rest was done); 2 wrong usage; "
+    "3 the model or the stack failed; 4 an error of the program; 130 interrupted."
+)
 
 app = typer.Typer(
     help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for module in (pictures, stack, demo, keys, train, evaluate):
+for module in (pictures, stack, demo, doctor, keys, train, evaluate, bench):
     module.register(app)
+examples.add_examples(app)
 
 
 def main() -> None:
@@ -26,6 +30,9 @@ def main() -> None:
     except DdsrError as error:
         Console(stderr=True, highlight=False).print(f"ddsr: {error.detail}", markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, InputError) else 3)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(4)
 
 
 if __name__ == "__main__":

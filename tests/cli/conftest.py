@@ -1,5 +1,5 @@
 """The Redis fixtures of tests.worker."""
 
-from tests.worker.conftest import server, shared_server
+from tests.worker.conftest import own_server, server, shared_server
 
-__all__ = ["server", "shared_server"]
+__all__ = ["own_server", "server", "shared_server"]

@@ -1,0 +1,52 @@
+"""Examples that `--help` of every command ends with. One place, so that a test can check that each is understood."""
+
+import typer
+from typer.main import get_command_name
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "hide": (
+        "ddsr hide face.jpg --disguise 'a glacier under a blue sky' -o stego.png",
+        "ddsr hide photos/anna.jpg photos/ben.jpg --crop face --disguise 'a dark forest' --out-dir hidden --json",
+    ),
+    "recover": (
+        "ddsr recover stego.png -o face.png",
+        "ddsr recover received.jpg --recipe stego.png.recipe --identity-prompt-file prompt.txt -o face.png",
+    ),
+    "up": ("ddsr up", "ddsr up --workers 2 --sender-port 9001 --receiver-port 9002 --state /var/lib/ddsr"),
+    "demo": ("ddsr demo", "ddsr demo --image face.jpg --out demo"),
+    "doctor": ("ddsr doctor", "ddsr doctor --no-model --json"),
+    "keys show": ("ddsr keys show keys/worker",),
+    "keys rotate": ("ddsr keys rotate keys/worker",),
+    "keys destroy": ("ddsr keys destroy keys/worker 5d1c8e0a",),
+    "train vae": ("ddsr train vae --material data --set epochs=2", "ddsr train vae --material data --tiny"),
+    "train clip": ("ddsr train clip --material data",),
+    "train diffusion": ("ddsr train diffusion --material data --device cuda --name long",),
+    "train pcr": ("ddsr train pcr --material data --pipeline runs/model",),
+    "train pack": ("ddsr train pack --runs runs --target runs/model",),
+    "train plan": ("ddsr train plan runs/model --material data",),
+    "eval instruments": ("ddsr eval instruments --out runs/eval",),
+    "eval reversibility": ("ddsr eval reversibility --limit 16 --data faces.tar --scheme paper",),
+    "eval security": ("ddsr eval security --limit 40 --epochs 30",),
+    "eval robustness": ("ddsr eval robustness --scheme keyed --scheme paper --limit 20",),
+    "eval ablation": ("ddsr eval ablation --model runs/with --without runs/without",),
+    "eval keys": ("ddsr eval keys --limit 20",),
+    "eval peers": ("ddsr eval peers --limit 20",),
+    "eval publish": ("ddsr eval publish",),
+    "bench core": ("ddsr bench core --batch 1 --rounds 3",),
+    "bench service": ("ddsr bench service",),
+    "bench workers": ("ddsr bench workers",),
+    "bench gpu": ("ddsr bench gpu",),
+    "eval all": ("ddsr eval all --limit 12 --out runs/report",),
+}  # fmt: skip
+
+
+def add_examples(app: typer.Typer, above: tuple[str, ...] = ()) -> None:
+    """Give every command of `app` and of its groups an epilogue with its examples."""
+    for command in app.registered_commands:
+        name = command.name or get_command_name(command.callback.__name__ if command.callback else "")
+        found = EXAMPLES.get(" ".join((*above, name)), ())
+        if found:
+            command.epilog = "\n\n".join(("Examples:" if len(found) > 1 else "Example:", *found))
+    for group in app.registered_groups:
+        if group.typer_instance is not None and group.name:
+            add_examples(group.typer_instance, (*above, group.name))
