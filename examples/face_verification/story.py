@@ -59,7 +59,6 @@ class Scene:
         folder: for keys, logs and stegos.
         log: takes the log of every process.
         subject, enrolled: the one person that the backend knows, and their photograph.
-        steps: diffusion steps of a hiding; None: the model's.
         stack_options: of `cli.stack.Stack`.
     """
 
@@ -71,11 +70,10 @@ class Scene:
         enrolled: Path,
         *,
         prompt: str = PROMPT,
-        steps: int | None = None,
         **stack_options: Any,
     ) -> None:
         self._folder = folder
-        self._subject, self._steps = subject, steps
+        self._subject = subject
         sender, receiver, backend = free_ports(3)
         settings = StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
         self.stack = Stack(settings, log, **stack_options)
@@ -118,7 +116,7 @@ class Scene:
         command = [
             sys.executable, "-m", f"{PACKAGE}.kiosk", self._subject, "--picture", str(visit.picture),
             "--prompts", str(prompts), "--key-file", str(self._key), "--backend", self.backend_url,
-            "--keep-stego", str(stego), *([] if self._steps is None else ["--steps", str(self._steps)]),
+            "--keep-stego", str(stego),
         ]  # fmt: skip
         environment = {**_without_secrets(os.environ), "DDSR_SENDER_URL": self.stack.sender_url}
         started = time.perf_counter()

@@ -19,8 +19,6 @@ from examples.face_verification.__main__ import NOBODY, PORTRAIT, SUBJECT, secon
 from examples.face_verification.recogniser import THRESHOLD, NoPicture, Recogniser, Seen, distance, similarity
 from examples.face_verification.story import PROMPT, WRONG_PROMPT, Outcome, Scene, StoryError, Visit, readable
 
-STEPS = 10  # half of the model's: quicker, and as good for a recogniser
-
 
 @dataclass(frozen=True)
 class Played:
@@ -39,7 +37,7 @@ def recogniser() -> Recogniser:
 
 def play(folder: Path, enrolled: Path, again: Path, other: Path) -> Iterator[Played]:
     log = io.StringIO()
-    scene = Scene(folder, log, SUBJECT, enrolled, steps=STEPS)
+    scene = Scene(folder, log, SUBJECT, enrolled)
     visits = [
         Visit("the same person", again, PROMPT, True),
         Visit("another person", other, PROMPT, False),
