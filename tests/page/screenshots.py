@@ -1,0 +1,55 @@
+"""`python -m tests.page.screenshots [FOLDER]`: pictures of the page before the real stack and the embedded model."""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser
+
+from cli.stack import Stack, free_ports
+from shared.settings import StackSettings
+from tests.page.browser import chromium, find_chromium, hide, ready, recover
+
+VIEWS = {"desktop": (1180, 900, "light"), "phone": (360, 780, "light"), "dark": (1180, 900, "dark")}
+DISGUISE = "the sea under a cloudy sky"
+
+
+def shoot(browser: Browser, address: str, folder: Path) -> None:
+    """One run of the page, seen in each view, written as PNG of 256 colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = browser.new_page()
+    ready(page, address)
+    hide(page, disguise=DISGUISE)
+    recover(page)
+    page.mouse.move(0, 0)
+    for name, (width, height, scheme) in VIEWS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        few.save(folder / f"{name}.png", optimize=True)
+    page.close()
+
+
+def main(folder: Path) -> int:
+    program = find_chromium()
+    if program is None:
+        print("no Chromium: install it or set DDSR_CHROMIUM", file=sys.stderr)  # noqa: T201
+        return 3
+    with tempfile.TemporaryDirectory(prefix="ddsr-") as state:
+        sender, receiver = free_ports(2)
+        settings = StackSettings(state=Path(state), sender_port=sender, receiver_port=receiver, metrics_port=0)
+        stack = Stack(settings, io.StringIO())
+        try:
+            stack.start()
+            with chromium(program) as browser:
+                shoot(browser, f"{stack.sender_url}/", folder)
+        finally:
+            stack.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/screenshots")))
