@@ -115,6 +115,13 @@ def test_a_leak_is_seen_and_a_start_is_none() -> None:
     ]
 
 
+def test_busy_moments_are_no_leak_and_a_risen_floor_is_one() -> None:
+    busy = [100.0 + 150 * (i % (4 if i < 20 else 2) == 1) for i in range(30)]
+    assert bad(report.flat_checks(samples([10] * 30, busy))) == []
+    risen = [value + (60 if i >= 20 else 0) for i, value in enumerate(busy)]
+    assert bad(report.flat_checks(samples([10] * 30, risen))) == ["flat: worker, MiB"]
+
+
 def test_percentiles_are_of_answers_only(tmp_path: Path) -> None:
     lost = {**answer(0), "ms": 9e9}
     ledger = write(tmp_path, [], [{**answer(200), "ms": float(ms)} for ms in range(1, 102)] + [lost])
