@@ -125,7 +125,7 @@ class House:
         }
         process = self._spawn(name, [sys.executable, "-m", f"services.{name}"], {**own, **variables})
         url = f"http://127.0.0.1:{port}"
-        until(lambda: self._lives(url) or process.poll() is not None, 60)
+        until(lambda: self._lives(url) or process.poll() is not None, 300)
         assert process.poll() is None
         return url
 
@@ -144,7 +144,7 @@ class House:
         """Start a worker and wait until it has announced itself, unless Redis is not to be had (`ready=False`)."""
         process = self._spawn("worker", [sys.executable, "-m", "tests.worker.arithmetic"], variables)
         if ready:
-            until(lambda: self._announcements(process.pid) or process.poll() is not None, 60)
+            until(lambda: self._announcements(process.pid) or process.poll() is not None, 300)
             assert process.poll() is None
         return process
 
@@ -230,6 +230,15 @@ class House:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
+    def together(self, *disguises: str) -> list[str]:
+        """Jobs that the standing worker finds all at once, and takes as one batch."""
+        worker = self.staff()
+        self.pause(worker)
+        try:
+            return [self.submit(disguise) for disguise in disguises]
+        finally:
+            worker.send_signal(signal.SIGCONT)
+
     def job(self, job_id: str, suffix: str = "", **parameters: Any) -> httpx.Response:
         """GET /jobs/{id}, or one of its parts."""
         return self.client.get(f"{self.sender}/jobs/{job_id}{suffix}", params=parameters)
@@ -252,7 +261,7 @@ class House:
             assert answer.status_code in (200, 503), answer.text
             return answer.status_code == 200 and answer.json()["state"] in TERMINAL
 
-        until(ended, 90)
+        until(ended, 180)
         return self.state(job_id)
 
     def proves(self, job_id: str) -> bool:

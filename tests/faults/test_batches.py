@@ -1,7 +1,5 @@
 """One job of a batch goes wrong, or memory does: the others are none the worse."""
 
-import signal
-
 import pytest
 
 from tests.faults.house import House
@@ -10,18 +8,8 @@ from tests.worker.support import until
 pytestmark = pytest.mark.faults
 
 
-def together(house: House, *disguises: str) -> list[str]:
-    """Jobs that a worker finds all at once, and takes as one batch."""
-    worker = house.staff()
-    house.pause(worker)
-    try:
-        return [house.submit(disguise) for disguise in disguises]
-    finally:
-        worker.send_signal(signal.SIGCONT)
-
-
 def test_a_poisoned_job_fails_alone(staffed: House) -> None:
-    jobs = together(staffed, "a cat", "poison", "too long", "a dog")
+    jobs = staffed.together("a cat", "poison", "too long", "a dog")
     assert [staffed.end(job) for job in jobs] == ["done", "failed", "failed", "done"]
     assert staffed.batches(*jobs) == 1
     assert staffed.proves(jobs[3])
@@ -31,7 +19,7 @@ def test_a_poisoned_job_fails_alone(staffed: House) -> None:
 
 
 def test_out_of_memory_halves_the_batch(staffed: House) -> None:
-    jobs = together(staffed, "big", "big", "big", "big")
+    jobs = staffed.together("big", "big", "big", "big")
     assert [staffed.end(job) for job in jobs] == ["done"] * 4
     assert staffed.batches(*jobs) == 1
     assert staffed.proves(jobs[3])

@@ -232,13 +232,8 @@ class Cut:
         self._listener.close()
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        pytest.param("", id="without a key"),
-        pytest.param("lost", id="with an idempotency key", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["", "lost"], ids=["without a key", "with an idempotency key"])
 def test_the_answer_to_a_submission_is_lost(staffed: House, key: str) -> None:
     """Redis has taken the job, the line breaks before it says so: the job is there once."""
     path = staffed.folder / f"cut{key}.sock"

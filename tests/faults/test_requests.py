@@ -83,7 +83,10 @@ def test_a_finished_job_that_is_deleted_is_gone_at_once(staffed: House) -> None:
 def test_one_idempotency_key_at_once_at_two_replicas(staffed: House) -> None:
     second = staffed.replica("second")
     urls = [staffed.sender, second]
+    worker = staffed.staff()
+    staffed.pause(worker)  # so that the job is in flight for all of them
     answers = at_once(8, lambda number: staffed.post("pause:0.1", key="one", url=urls[number % 2]))
+    worker.send_signal(signal.SIGCONT)
     codes = sorted(answer.status_code for answer in answers)
     assert codes == [202] + [409] * 7
     (job,) = {answer.json()["id"] for answer in answers if answer.status_code == 202}
