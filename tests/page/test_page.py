@@ -16,10 +16,13 @@ from playwright.sync_api import Page, expect
 
 from cli.stack import Stack
 from services.common.keys import new_key
+from services.receiver.app import ReceiverSettings
+from services.receiver.app import create_app as create_receiver
 from shared.settings import QueueSettings
 from tests.page.browser import PATIENCE, PROMPT, WRONG, find_chromium, hide, ready, recover
 from tests.page.conftest import Serve, Watched
 from tests.services.conftest import DISGUISE, pixels
+from tests.services.live import live
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings
 
@@ -231,16 +234,16 @@ def test_without_a_worker_and_with_keys(own_server: RedisServer, serve: Serve, o
 
 
 def test_a_receiver_that_does_not_allow_the_page_is_explained(
-    stack: Stack, queue: QueueSettings, worker: None, serve: Serve, open_page: Open, pictures: Path
+    queue: QueueSettings, worker: None, serve: Serve, open_page: Open, pictures: Path
 ) -> None:
-    watched = open_page()
-    page = watched.page
-    ready(page, serve(queue, receiver_url=stack.receiver_url))
-    hide(page, pictures / "one.png")
-    page.locator("#right-prompt").fill(PROMPT)
-    page.get_by_role("button", name="Recover the face").click()
-    expect(page.get_by_role("alert")).to_contain_text("The receiver cannot be reached")
-    expect(page.get_by_role("alert")).to_contain_text("DDSR_ALLOW_ORIGINS")
+    page = open_page().page
+    with live(create_receiver(ReceiverSettings(), queue)) as receiver:
+        ready(page, serve(queue, receiver_url=receiver))
+        hide(page, pictures / "one.png")
+        page.locator("#right-prompt").fill(PROMPT)
+        page.get_by_role("button", name="Recover the face").click()
+        expect(page.get_by_role("alert")).to_contain_text("The receiver cannot be reached")
+        expect(page.get_by_role("alert")).to_contain_text("DDSR_ALLOW_ORIGINS")
 
 
 def test_motion_rests_where_that_is_wished(queue: QueueSettings, serve: Serve, open_page: Open) -> None:
