@@ -16,7 +16,6 @@ import pytest
 from ddsr_client import (
     AsyncClient,
     Client,
-    ClientError,
     ConnectionFailed,
     IdempotencyMismatch,
     JobFailed,
@@ -116,27 +115,20 @@ def test_a_lost_worker_is_not_tried_again(own_server: RedisServer) -> None:
     assert not caught.value.retryable
 
 
-def test_a_full_queue_and_a_rate_limit(own_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="ddsr_client")
+def test_a_full_queue_and_a_rate_limit(own_server: RedisServer) -> None:
+    """Both say when to come back."""
     announce(own_server)
-    limited = {"rate_limit": "2/second"}
-    with sender(own_server, limited, queue_limit=1) as url, Client(url, url, retry=PATIENT, timeout=100) as client:
-        hasty = Client(url, url, retry=Retry(tries=0))
-        first = hasty.submit_hide(encoded(face()), SECRET, QUICK)
+    limits = {"rate_limit": "2/hour"}
+    with sender(own_server, limits, queue_limit=1) as url, Client(url, url, retry=Retry(tries=0)) as client:
+        client.submit_hide(encoded(face()), SECRET, QUICK)
         with pytest.raises(Unavailable, match="queue-full") as full:
-            hasty.submit_hide(encoded(face()), SECRET, QUICK)
-        codes: list[ClientError] = []
-        while not any(isinstance(error, RateLimited) for error in codes):
-            with pytest.raises((Unavailable, RateLimited)) as caught:
-                hasty.submit_hide(encoded(face()), SECRET, QUICK)
-            codes.append(caught.value)
-        assert full.value.retry_after
-        assert caught.value.retry_after
-        first.cancel()
-        assert client.submit_hide(encoded(face()), SECRET, QUICK).status().position == 1
-        hasty.close()
-    assert jobs_in(own_server) == 2
-    assert tries_again(caplog, "rate-limited")()
+            client.submit_hide(encoded(face()), SECRET, QUICK)
+        with pytest.raises(RateLimited) as limit:
+            client.submit_hide(encoded(face()), SECRET, QUICK)
+    assert full.value.retry_after == 10
+    assert limit.value.retry_after is not None
+    assert limit.value.retry_after > 60
+    assert jobs_in(own_server) == 1
 
 
 class Cutter:
