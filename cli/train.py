@@ -16,7 +16,9 @@ Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="The size of the tests: seconds on a CPU.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a field of the stage's configuration.")]
 
-stages = typer.Typer(help="Train a model: vae, clip, diffusion, pack, plan; then, if wanted, pcr, pack, plan. All stages resume.")
+stages = typer.Typer(
+    help="Train a model: vae, clip, diffusion, pack, plan; then, if wanted, pcr, pack, plan. All stages resume."
+)
 
 
 def register(app: typer.Typer) -> None:
