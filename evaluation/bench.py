@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from evaluation import prompts
 from evaluation.alignment import FaceFinder
@@ -139,13 +140,13 @@ def recover_faces(
 
 
 @contextmanager
-def counted(model: DiffusionModel) -> Iterator[list[int]]:
-    """Counts the network's evaluations meanwhile, in the one entry of the list."""
+def counted(model: DiffusionModel, batch: int) -> Iterator[list[int]]:
+    """Counts the evaluations a picture meanwhile, in the one entry of the list. A guided one counts as two."""
     calls, original = [0], model.predict_noise
 
-    def predict(*given: Any) -> Any:
-        calls[0] += 1
-        return original(*given)
+    def predict(x: Tensor, *given: Any) -> Any:
+        calls[0] += len(x) // batch
+        return original(x, *given)
 
     model.predict_noise = predict  # type: ignore[method-assign,assignment]
     try:
@@ -194,7 +195,7 @@ def trial_of(bench: Bench, indices: Sequence[int], options: HideOptions) -> Tria
 def _hide_and_keep(bench: Bench, store: Run, indices: Sequence[int], options: HideOptions) -> None:
     trial = hide_faces(bench, indices, options)
     start = time.perf_counter()
-    with counted(bench.model) as calls:
+    with counted(bench.model, len(indices)) as calls:
         recovered = recover_faces(bench, trial, trial.stegos, trial.prompts)
     seconds = (time.perf_counter() - start) / len(indices)
     keys = [bench.faces[i].name for i in indices]
