@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FileChooser, Page, expect
 
 from cli.stack import Stack
 from services.common.keys import new_key
@@ -109,9 +109,14 @@ def test_with_the_keyboard_alone_on_a_phone(stack: Stack, open_page: Open, pictu
     ready(page, f"{stack.sender_url}/")
     fits(page)
     tab_to(page, "file")
-    with page.expect_file_chooser() as chooser:
+    choosers: list[FileChooser] = []
+    page.on("filechooser", choosers.append)
+    for _ in range(10):  # a busy browser may lose a key press before its first frame
         page.keyboard.press("Enter")
-    chooser.value.set_files(pictures / "one.png")
+        page.wait_for_timeout(1000)
+        if choosers:
+            break
+    choosers[0].set_files(pictures / "one.png")
     expect(page.locator("#face")).to_be_visible()
     tab_to(page, "identity")
     page.keyboard.type(PROMPT)

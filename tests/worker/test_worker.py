@@ -53,7 +53,7 @@ def test_hide_and_recover(server: RedisServer) -> None:
         assert 'ddsr_worker_jobs_total{kind="recover",outcome="done"} 2.0' in metrics
         assert "ddsr_queue_depth 0.0" in metrics
         beat = float(metrics.partition("\nddsr_worker_heartbeat_timestamp_seconds ")[2].split()[0])
-        assert created <= beat
+        assert created - 60 <= beat  # it beats every so often, not at every job
         assert view.id not in metrics
         until(lambda: store.view(view.id, owner=OWNER).state == "expired")
         with pytest.raises(JobGone):
