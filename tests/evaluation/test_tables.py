@@ -219,7 +219,7 @@ def test_evaluations_are_counted_on_both_sides(bench: Bench) -> None:
 
 
 def test_peers_give_one_table_with_all_columns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    ways = {"matched": QUICK, "paper": HideOptions("paper", steps=2), "signs": HideOptions("signs", steps=2)}
+    ways = {"matched": QUICK, "paper": HideOptions("paper", steps=2), "signs": HideOptions("signs", "heun", 2)}
     monkeypatch.setattr(peers, "PEERS", ways)
     tables = peers.run(replace(bench, faces=bench.faces[:2]), tuple(ways))
     assert {name: table["evaluations"] for name, table in tables.items()} == {"matched": 8, "paper": 4, "signs": 8}
