@@ -110,7 +110,7 @@ def test_with_the_keyboard_alone_on_a_phone(stack: Stack, open_page: Open, pictu
     fits(page)
     tab_to(page, "file")
     choosers: list[FileChooser] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     for _ in range(10):  # a busy browser may lose a key press before its first frame
         page.keyboard.press("Enter")
         page.wait_for_timeout(1000)
