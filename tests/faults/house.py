@@ -164,10 +164,13 @@ class House:
         return self.standing
 
     def dismiss(self) -> None:
-        """No standing worker."""
+        """No standing worker, and no word left of any that has ended: a paused one was announced for ten minutes."""
         if self.standing is not None:
             self.kill(self.standing)
         self.standing = None
+        for process in self._processes:
+            if process.poll() is not None:
+                self.kill(process)
 
     def pause(self, process: subprocess.Popen[bytes]) -> None:
         """SIGSTOP to a worker; the services take it for alive for ten minutes, however slow the test is."""
