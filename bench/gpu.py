@@ -39,6 +39,8 @@ FORMATS = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.flo
 class NoGpu(ModelError):
     """The command needs a CUDA device."""
 
+    code, title = "no-gpu", "A CUDA device is needed"
+
 
 @dataclass(frozen=True)
 class Way:

@@ -1,5 +1,7 @@
 """Every error is a problem: shape, codes, statuses, and nothing of the input in it."""
 
+import importlib
+import pkgutil
 import re
 import zlib
 from pathlib import Path
@@ -7,6 +9,9 @@ from typing import Any
 
 import pytest
 
+import bench
+import cli
+import evaluation
 from services.common.problems import MEDIA_TYPE, Problem, describe, problem_classes
 from shared.errors import DdsrError
 from tests.services.conftest import PROMPT, Clients, encoded, face, hide_form
@@ -16,6 +21,9 @@ API = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def test_codes_are_stable_names_and_unique() -> None:
+    for package in (bench, cli, evaluation):  # the errors of the other programs, whatever ran before this test
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     classes = [DdsrError]
     for kind in classes:
         classes.extend(kind.__subclasses__())
