@@ -15,7 +15,8 @@ from bench.baseline import STEPS, Baseline
 from bench.faces import Faces, Pixels, load_faces, psnr, through_file
 from bench.timing import Sample, in_turn, ratio, summary
 from shared.diffusion.model import EMBEDDED, DiffusionModel
-from shared.diffusion.pipeline import HideOptions, hide, recover
+from shared.diffusion.pipeline import hide, recover
+from shared.diffusion.walks import HideOptions
 from shared.recipe import Recipe
 
 Say = Callable[[str], None]

@@ -10,7 +10,8 @@ import torch
 from bench.faces import load_faces, psnr, through_file
 from bench.timing import in_turn, summary
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, hide, recover
+from shared.diffusion.pipeline import hide, recover
+from shared.diffusion.walks import HideOptions
 
 
 def run(

@@ -51,7 +51,7 @@ def run(source: Path | None, options: ServiceOptions, say: Say = lambda text: No
 def throughput(source: Path | None, options: ServiceOptions, say: Say = lambda text: None) -> dict[str, Any]:
     """Pictures a second of the stack and of the bare core at the same batch size, in turn; also start and memory."""
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import HideOptions
+    from shared.diffusion.walks import HideOptions
 
     model, choice = DiffusionModel.load(source), HideOptions()
     faces = load_faces(options.batch, model.image_size)

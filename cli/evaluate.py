@@ -217,7 +217,7 @@ def _reversibility(
 ) -> None:  # fmt: skip
     from evaluation import reversibility as table
     from evaluation.degradations import TABLE_4
-    from shared.diffusion.pipeline import HideOptions
+    from shared.diffusion.walks import HideOptions
 
     options = table.ReversibilityOptions(HideOptions(scheme, solver, steps), attacks, TABLE_4 if channels else ())
     table.run(bench, options, eyes)
@@ -230,7 +230,7 @@ def _security(
     from evaluation.data import load_set, pick, stack
     from evaluation.errors import MaterialMissing
     from evaluation.setup import SCENES
-    from shared.diffusion.pipeline import HideOptions
+    from shared.diffusion.walks import HideOptions
 
     try:
         scenes = load_set(None, SCENES, size=bench.model.image_size)
@@ -243,7 +243,7 @@ def _security(
 
 def _ablation(bench: "Bench", without: str, scheme: str, eyes: "Eyes") -> None:
     from evaluation import ablation as table
-    from shared.diffusion.pipeline import HideOptions
+    from shared.diffusion.walks import HideOptions
 
     models = {"with": bench.model, "without": _model(without, bench.device)}
     table.run(bench, models, HideOptions(scheme), eyes)

@@ -79,8 +79,8 @@ def hide(
     paths = _targets(faces, out_dir, output, f".stego.{_suffix(format)}")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import HideOptions
     from shared.diffusion.pipeline import hide as hide_batch
+    from shared.diffusion.walks import HideOptions
 
     options = HideOptions(scheme, solver, steps)
     chosen = _crop(crop)

@@ -9,7 +9,7 @@ from evaluation.perception import BLIND, Eyes
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Row
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 
 
 def run(bench: Bench, models: Mapping[str, DiffusionModel], hide: HideOptions, eyes: Eyes = BLIND) -> dict[str, Row]:

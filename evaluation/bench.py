@@ -24,7 +24,8 @@ from evaluation.identity import Calibration
 from evaluation.recognisers import Recogniser
 from evaluation.runs import Progress, Provenance, Row, Run, silent
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import Hidden, HideOptions, hide, recover
+from shared.diffusion.pipeline import Hidden, hide, recover
+from shared.diffusion.walks import HideOptions
 from shared.recipe import NONCE_BYTES, Recipe
 
 RECOVERED = "recovered"

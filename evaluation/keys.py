@@ -23,8 +23,9 @@ from evaluation.reversibility import ReversibilityOptions, identity_figures
 from evaluation.runs import Row, Run, batches
 from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, Noise, face_noise, stego_noise
+from shared.diffusion.pipeline import Noise, face_noise, stego_noise
 from shared.diffusion.schemes import SCHEMES, plan_of
+from shared.diffusion.walks import HideOptions
 
 COMPARED = ("paper", "keyed")
 MOST = 16  # faces of the tests that take many recoveries each

@@ -7,8 +7,9 @@ import numpy as np
 from evaluation.data import Picture
 from evaluation.degradations import png
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, draw, stego_latents
+from shared.diffusion.pipeline import draw, stego_latents
 from shared.diffusion.schemes import SCHEMES
+from shared.diffusion.walks import HideOptions
 
 PLAIN = HideOptions("matched", "heun", 20)  # the sampler of Karras et al. (2022), as others run the model
 

@@ -16,7 +16,7 @@ from evaluation.bench import Bench
 from evaluation.degradations import TABLE_4
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Row
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 
 PEERS: Mapping[str, HideOptions] = {
     "keyed": HideOptions("keyed"),

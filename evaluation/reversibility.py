@@ -24,7 +24,7 @@ from evaluation.metrics import mean, psnr, share, ssim
 from evaluation.perception import BLIND, Eyes, perception
 from evaluation.recognisers import PUBLISHED_THRESHOLDS
 from evaluation.runs import Row, Run, batches
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 
 ATTACKS = ("wrong", "near", "none")
 

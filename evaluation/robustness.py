@@ -14,7 +14,7 @@ from evaluation.identity import identify
 from evaluation.metrics import mean
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Row, Run
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 
 SCHEMES = ("keyed", "paper")
 UNPROTECTED = "unprotected"

@@ -22,7 +22,7 @@ from evaluation.identity import embedded
 from evaluation.latents import plain_samples
 from evaluation.metrics import area_under_roc, mean, roc, share
 from evaluation.runs import Row, Run, batches
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 
 _CURVE_POINTS = 101
 

@@ -9,6 +9,7 @@ weights that ship are an exponential moving average.
 import copy
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +111,7 @@ class Latents:
         return cls(values, data, faces, [i for i in drawn if "scene" in data.records[i]], kept)
 
     def batch(self, size: int, drop: float, rng: random.Random) -> tuple[Tensor, list[str]]:
-        """Half faces, half scenes; z_0 float32 (B, C, h, w) and captions, some of them empty."""
+        """Scenes at the even places, faces at the odd ones; z_0 float32 (B, C, h, w), captions, some empty."""
         chosen = [rng.choice(self.faces if n % 2 else self.scenes) for n in range(size)]
         z0 = torch.stack([self.values[rng.randrange(2), i] for i in chosen]).float()
         texts = ["" if rng.random() < drop else caption(self.data.records[i], rng) for i in chosen]
@@ -134,6 +135,9 @@ def channel_weights(vae: AutoencoderKL, power: float) -> Tensor:
     return normed
 
 
+Target = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # z_t, t, sigma (B,), text, v -> v
+
+
 class Objective:
     """The loss of one batch: mean squared error of v at random noise levels."""
 
@@ -146,7 +150,10 @@ class Objective:
             len(schedule.sigmas),
         )
 
-    def __call__(self, unet: torch.nn.Module, z0: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, unet: torch.nn.Module, z0: Tensor, text: Tensor, generator: torch.Generator, target: Target | None = None
+    ) -> Tensor:
+        """(B,). `target` may put another v in the place of the data's."""
         c, z0 = self.config, z0.to(self.device, memory_format=torch.channels_last)
         n = torch.randn(len(z0), generator=generator) * c.log_sigma_std + c.log_sigma_mean
         log_sigma = n.clamp(self.low, self.high)
@@ -154,9 +161,11 @@ class Objective:
         sigma = log_sigma.exp().view(-1, 1, 1, 1).to(self.device)
         alpha = 1 / (1 + sigma**2).sqrt()
         eps = torch.randn(z0.shape, generator=generator).to(z0)
-        v = alpha * eps - alpha * sigma * z0
+        v, z, t = alpha * eps - alpha * sigma * z0, alpha * z0 + alpha * sigma * eps, t.to(self.device)
+        if target is not None:
+            v = target(z, t, sigma.flatten(), text, v)
         with torch.autocast(self.device, torch.bfloat16):
-            predicted: Tensor = unet(alpha * z0 + alpha * sigma * eps, t.to(self.device), text).sample
+            predicted: Tensor = unet(z, t, text).sample
         return ((predicted.float() - v).square() * self.weights).mean((1, 2, 3))
 
 

@@ -7,7 +7,9 @@ One step, for faces z_0 and their captions:
    face to the least, as the mixing pairs them with the stego's (plan.py);
 3. the recovered latent by sampling under the identity prompt (equation 9), with gradient;
 4. L = recovery_weight |z~_0 - z_0|^2 + weight (1 - cos(f(x_rev), phi(prompt_id))) + the diffusion loss on faces and
-   scenes, which keeps the disguise half of the model where it was.
+   scenes, which keeps the disguise half of the model where it was. For scenes under a caption its target is what the
+   network of the start predicts with guidance (Meng et al., 2023, guidance distillation): the disguise walk is then
+   guided at one evaluation a step and not two.
 
 `weight` and `recovery_weight` 0 are the ablation of the paper's Table 5: as many steps, on the same pictures, without
 regularisation. The embedded network trains in full; a network of Stable Diffusion's size trains low-rank adapters
@@ -29,11 +31,11 @@ from torch.nn import functional as F
 from transformers import CLIPModel
 
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, identity_frame
 from shared.diffusion.schemes import plan_of
 from shared.diffusion.solvers import solver
+from shared.diffusion.walks import HideOptions, identity_frame
 from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
-from training.diffusion import DiffusionConfig, Latents, Objective, TextTower, follow, optimizers
+from training.diffusion import DiffusionConfig, Latents, Objective, Target, TextTower, follow, optimizers
 from training.runs import Run
 from training.sampling import eps_of
 
@@ -43,7 +45,8 @@ class PcrConfig:
     """Size and length of the stage. `weight` is lambda of equation 11's term; `lora_rank` 0 trains all weights.
 
     `channel_noise` is the deviation of what the channel adds to the least valuable coordinate, in units of the noise;
-    the rate falls linearly to zero.
+    the rate falls linearly to zero. `guidance` is put into the network itself for scenes, above the noise level
+    `guidance_floor` and rising there over two octaves; 1 leaves it out, and then the plan may ask for it at run time.
     """
 
     size: int = 128
@@ -56,6 +59,8 @@ class PcrConfig:
     ema: float = 0.98
     walk_steps: int = 3
     channel_noise: float = 1.0
+    guidance: float = 2.0
+    guidance_floor: float = 1.0
     lora_rank: int = 0
     held_out: int = 256
     limit: int | None = None
@@ -101,6 +106,30 @@ def _channel(model: DiffusionModel, deviation: float) -> Tensor:
     return torch.from_numpy(field.reshape(model.latent_shape))
 
 
+def guided_target(teacher: torch.nn.Module, free: Tensor, scenes: Tensor, config: PcrConfig) -> Target:
+    """The v that `teacher` predicts with guidance where `scenes`, bool (B,), asks for it; elsewhere the data's.
+
+    `free`: hidden states of the empty prompt, (1, L, D).
+    """
+
+    @torch.no_grad()
+    def target(z: Tensor, t: Tensor, sigma: Tensor, text: Tensor, v: Tensor) -> Tensor:
+        rise = ((sigma / config.guidance_floor).log2() / 2 + 0.5).clamp(0, 1)  # a network cannot learn a step
+        chosen = scenes.to(z.device) & (rise > 0)
+        if config.guidance == 1 or not chosen.any():
+            return v
+        both = torch.cat([text[chosen], free.expand(int(chosen.sum()), -1, -1)])
+        with torch.autocast(z.device.type, torch.bfloat16):
+            found: Tensor = teacher(z[chosen].repeat(2, 1, 1, 1), t[chosen].repeat(2), both).sample
+        prompted, unprompted = found.float().chunk(2)
+        guidance = 1 + (config.guidance - 1) * rise[chosen].view(-1, 1, 1, 1)
+        v = v.clone()
+        v[chosen] = unprompted + guidance * (prompted - unprompted)
+        return v
+
+    return target
+
+
 def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, config: PcrConfig, *, seed: int = 0) -> Path:
     """Run the stage on the pipeline folder's network; returns the folder `unet/`. Resumes from the checkpoint."""
     accelerator = Accelerator()
@@ -110,6 +139,7 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     latents, text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, device)
     objective, run = Objective(DiffusionConfig(), model.schedule, model.vae, device), Run(folder, config, seed=seed)
+    teacher, free = copy.deepcopy(model.unet), text([""])
     unet = model.unet.train().requires_grad_(True)
     if config.lora_rank:
         names = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -127,7 +157,9 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
     while run.step < config.steps:
         rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
         both, captions = latents.batch(config.batch, 0.1, rng)
-        losses = {"diffusion": objective(unet, both, text(captions), generator).mean()}
+        scenes = torch.tensor([n % 2 == 0 and bool(caption) for n, caption in enumerate(captions)])
+        target = guided_target(teacher, free, scenes, config)
+        losses = {"diffusion": objective(unet, both, text(captions), generator, target).mean()}
         total = losses["diffusion"]
         if config.weight or config.recovery_weight:
             z0, prompts = latents.faces_batch(config.faces, rng)

@@ -39,6 +39,8 @@ class PlanConfig:
     face_depth: float = 5.0
     stego_floor: float = 0.15
     stego_depth: float = 20.0
+    face_knee: float = 1.0
+    stego_knee: float = 0.5
     contrast: float = 0.75
     guidance: float = 2.0
     guidance_floor: float = 1.0

@@ -39,6 +39,7 @@ class Extras:
         face_floor, stego_floor: noise levels at which a face, and a stego, count as clean; None: the schedule's lowest.
         contrast: of a stego around middle grey, in (0, 1]; less leaves the generated latent room within 0..255.
         face_depth, stego_depth: noise levels to which the whitened walks climb; None: the schedule's highest.
+        face_knee, stego_knee: of the spacing of the whitened walks' levels (schedule.py, asinh_levels); None: Karras'.
         face_mean, face_deviation, stego_mean, stego_deviation: of the latents of faces, and of scenes, in each
             coordinate of the DCT (frames.py); None: 0 and 1.
         guidance: of the disguise walk, above the noise level `guidance_floor` (Ho and Salimans, 2022): the noise is
@@ -54,6 +55,8 @@ class Extras:
     contrast: float = 1.0
     face_depth: float | None = None
     stego_depth: float | None = None
+    face_knee: float | None = None
+    stego_knee: float | None = None
     guidance: float = 1.0
     guidance_floor: float = 0.0
     temperature: float = 1.0

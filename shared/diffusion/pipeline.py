@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,55 +28,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion import keying
-from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.schedule import karras_levels, paper_levels
-from shared.diffusion.schemes import DEFAULT_SCHEME, SCHEMES, Scheme, plan_of
-from shared.diffusion.solvers import Eps, Solver
-from shared.diffusion.solvers import solver as solver_named
-from shared.errors import InvalidOption, RecipeMismatch
+from shared.diffusion.schemes import SCHEMES, Scheme
+from shared.diffusion.walks import HideOptions as HideOptions  # part of this page, as the worker sees it
+from shared.diffusion.walks import Meter, Progress, disguise_walk, identity_walk
+from shared.errors import RecipeMismatch
 from shared.recipe import NONCE_BYTES, Recipe
 
-MAX_STEPS = 250
-MAX_PROMPT = 256  # characters
 MIDDLE = 127.5  # grey level
 DRAW_ITERATIONS = 12
 
-Progress = Callable[[int, int], None]
 Noise = NDArray[np.float64]  # (B, C, h, w), of unit variance in the ideal case
-
-
-@dataclass(frozen=True)
-class HideOptions:
-    """What the sender may choose.
-
-    Attributes:
-        scheme: a name of `SCHEMES`.
-        solver: a name of `solvers.SOLVERS`; None is the scheme's own.
-        steps: steps of one walk, 1..MAX_STEPS; None is the scheme's own number.
-
-    Raises:
-        InvalidOption: an unknown name, or steps out of range.
-    """
-
-    scheme: str = DEFAULT_SCHEME
-    solver: str | None = None
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise InvalidOption(f"the scheme is one of: {', '.join(SCHEMES)}")
-        solver_named(self.resolved_solver)
-        if not 1 <= self.resolved_steps <= MAX_STEPS:
-            raise InvalidOption(f"the steps lie between 1 and {MAX_STEPS}")
-
-    @property
-    def resolved_solver(self) -> str:
-        return self.solver or SCHEMES[self.scheme].solver
-
-    @property
-    def resolved_steps(self) -> int:
-        return SCHEMES[self.scheme].steps if self.steps is None else self.steps
 
 
 @dataclass(frozen=True)
@@ -86,53 +48,6 @@ class Hidden:
     stego: NDArray[np.uint8]
     recipe: Recipe
     evaluations: int
-
-
-@dataclass
-class _Meter:
-    """Counts steps and evaluations of one call."""
-
-    on_step: Progress | None
-    total: int
-    evaluations: int = field(default=0)
-    _step: int = field(default=0)
-
-    def tick(self) -> None:
-        if self.on_step is not None:
-            self.on_step(self._step, self.total)
-        self._step += 1
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """One of the two walks between clean latents and noise, of one batch.
-
-    Attributes:
-        levels: noise levels, the clean end first.
-        undo: take it as the sender does, who undoes what the receiver will do.
-    """
-
-    levels: list[float]
-    frame: Frame
-    solver: Solver
-    eps: Eps
-    meter: _Meter
-    undo: bool
-
-    def noise(self, z0: Tensor) -> Tensor:
-        """Equations 4 and 8: latents -> noise of unit variance, float64 (B, C, h, w)."""
-        u = self._go(self.frame.enter(z0, self.levels[0]), rising=True)
-        return self.frame.noise(u, self.levels[-1])
-
-    def latent(self, noise: Tensor) -> Tensor:
-        """Equations 5 and 9: noise -> latents."""
-        u = self._go(self.frame.from_noise(noise, self.levels[-1]), rising=False)
-        return self.frame.leave(u, self.levels[0])
-
-    def _go(self, u: Tensor, *, rising: bool) -> Tensor:
-        go = self.solver.send if self.undo else self.solver.receive
-        levels = self.levels if rising != self.undo else self.levels[::-1]  # always the receiver's
-        return go(u, levels, self.frame.rate(self.eps), self.meter.tick, self.frame.clock)
 
 
 def hide(
@@ -153,9 +68,9 @@ def hide(
     """
     options = options or HideOptions()
     scheme = SCHEMES[options.scheme]
-    meter = _Meter(on_step, total=2 * options.resolved_steps)
-    identity = _identity_walk(model, options, identity_prompts, meter, undo=True)
-    disguise = _disguise_walk(model, options, disguise_prompts, meter, undo=True)
+    meter = Meter(on_step, total=2 * options.resolved_steps)
+    identity = identity_walk(model, options, identity_prompts, meter, undo=True)
+    disguise = disguise_walk(model, options, disguise_prompts, meter, undo=True)
     used = list(nonces) if nonces is not None else [os.urandom(NONCE_BYTES) for _ in identity_prompts]
 
     with _keys(model, scheme, identity_prompts, used) as keys:
@@ -189,9 +104,9 @@ def recover(
     check_recipes(model, recipes)
     options = HideOptions(recipes[0].scheme, recipes[0].solver, recipes[0].steps)
     scheme = SCHEMES[options.scheme]
-    meter = _Meter(on_step, total=2 * options.resolved_steps)
-    identity = _identity_walk(model, options, identity_prompts, meter)
-    disguise = _disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter)
+    meter = Meter(on_step, total=2 * options.resolved_steps)
+    identity = identity_walk(model, options, identity_prompts, meter)
+    disguise = disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter)
 
     z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
     with _keys(model, scheme, identity_prompts, [r.nonce for r in recipes]) as keys:
@@ -204,7 +119,7 @@ def face_noise(
     model: DiffusionModel, faces: NDArray[np.uint8], identity_prompts: Sequence[str], options: HideOptions | None = None
 ) -> Noise:
     """Equations 3 and 4 alone: the noise of faces before any mixing, float64 (B, C, h, w). For measuring."""
-    walk = _identity_walk(model, options or HideOptions(), identity_prompts, undo=True)
+    walk = identity_walk(model, options or HideOptions(), identity_prompts, undo=True)
     return _array(walk.noise(model.encode(faces)))
 
 
@@ -216,14 +131,14 @@ def stego_noise(
     options = options or HideOptions()
     paper = SCHEMES[options.scheme].paper_spacing
     z0 = model.encode(stegos) if paper else read(model, stegos, model.extras.contrast)
-    return _array(_disguise_walk(model, options, disguise_prompts).noise(z0))
+    return _array(disguise_walk(model, options, disguise_prompts).noise(z0))
 
 
 def stego_latents(
     model: DiffusionModel, noise: Noise, disguise_prompts: Sequence[str], options: HideOptions | None = None
 ) -> Tensor:
     """Equation 5 alone: the latents, float64 (B, C, h, w), to which given noise leads under prompts."""
-    walk = _disguise_walk(model, options or HideOptions(), disguise_prompts, undo=True)
+    walk = disguise_walk(model, options or HideOptions(), disguise_prompts, undo=True)
     return walk.latent(torch.from_numpy(noise).to(model.device))
 
 
@@ -282,92 +197,6 @@ def check_recipes(model: DiffusionModel, recipes: Sequence[Recipe]) -> None:
     expected = SCHEMES[first.scheme].side_bytes(model)
     if any(len(r.lengths) != expected for r in recipes):
         raise RecipeMismatch("the recipe does not fit the model's latent")
-
-
-def _embed(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
-    texts = [keying.canonical_prompt(prompt).decode() for prompt in prompts]
-    if any(len(text) > MAX_PROMPT for text in texts):
-        raise InvalidOption(f"a prompt has more than {MAX_PROMPT} characters")
-    return model.embed(texts)
-
-
-def _identity_walk(
-    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: _Meter | None = None, *,
-    undo: bool = False,
-) -> _Walk:  # fmt: skip
-    """The walk of equations 4 and 9."""
-    text, meter = _embed(model, prompts), meter or _Meter(None, options.resolved_steps)
-
-    def eps(x: Tensor, sigma: float) -> Tensor:
-        meter.evaluations += 1
-        return model.predict_noise(x, sigma, text)
-
-    levels, frame = identity_frame(model, options)
-    return _Walk(levels, frame, solver_named(options.resolved_solver), eps, meter, undo)
-
-
-def identity_frame(model: DiffusionModel, options: HideOptions) -> tuple[list[float], Frame]:
-    """Noise levels, rising, and coordinates of the walk of equations 4 and 9."""
-    e = model.extras
-    whitened = solver_named(options.resolved_solver).whitened
-    frame = _whitened(model, e.face_mean, e.face_deviation) if whitened else Plain()
-    return _levels(model, options, e.face_floor, e.face_depth), frame
-
-
-def _disguise_walk(
-    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: _Meter | None = None, *,
-    undo: bool = False,
-) -> _Walk:  # fmt: skip
-    """The walk of equations 5 and 8. In whitened coordinates it is guided, where the model asks for it."""
-    e, text, meter = model.extras, _embed(model, prompts), meter or _Meter(None, options.resolved_steps)
-    solver, levels = solver_named(options.resolved_solver), _levels(model, options, e.stego_floor, e.stego_depth)
-    guided = solver.whitened and e.guidance != 1
-    both = torch.cat([text, model.embed([""]).expand_as(text)]) if guided else text
-
-    def eps(x: Tensor, sigma: float) -> Tensor:
-        if not guided or sigma < e.guidance_floor:
-            meter.evaluations += 1
-            return model.predict_noise(x, sigma, text)
-        meter.evaluations += 2
-        prompted, free = model.predict_noise(torch.cat([x, x]), sigma, both).chunk(2)
-        return free + e.guidance * (prompted - free)
-
-    frame = _whitened(model, e.stego_mean, e.stego_deviation, temperature(model)) if solver.whitened else Plain()
-    return _Walk(levels, frame, solver, eps, meter, undo)
-
-
-def _levels(model: DiffusionModel, options: HideOptions, floor: float | None, depth: float | None) -> list[float]:
-    """Noise levels of a walk, rising."""
-    schedule = model.schedule
-    if SCHEMES[options.scheme].paper_spacing:
-        levels: list[float] = paper_levels(schedule, options.resolved_steps).tolist()
-        return levels
-    low, high = float(schedule.sigmas[0]), float(schedule.sigmas[-1])
-    if solver_named(options.resolved_solver).whitened:
-        high = min(high, depth or high)
-    levels = karras_levels(floor or low, high, options.resolved_steps).tolist()
-    return levels
-
-
-def _whitened(
-    model: DiffusionModel, mean: Sequence[float] | None, deviation: Sequence[float] | None,
-    temperature: NDArray[np.float64] | float = 1.0,
-) -> Whitened:  # fmt: skip
-    def field(values: Sequence[float] | NDArray[np.float64] | None, default: float) -> Tensor:
-        filled = np.full(model.latent_shape, default) if values is None else np.reshape(values, model.latent_shape)
-        return torch.from_numpy(filled.astype(np.float64)).to(model.device)
-
-    warm = np.broadcast_to(temperature, model.latent_shape)
-    return Whitened(field(mean, 0.0), field(deviation, 1.0), field(warm, 1.0))
-
-
-def temperature(model: DiffusionModel) -> NDArray[np.float64]:
-    """What the stego's noise is multiplied by in each DCT coordinate, (C, h, w): see `Extras.temperature`."""
-    e, order = model.extras, plan_of(model).stego_order
-    rank = np.linspace(0, 1, len(order))
-    factor = np.empty(len(order))
-    factor[order] = np.interp(rank, [e.temperature_start, 1.0], [1.0, e.temperature])
-    return factor.reshape(model.latent_shape)
 
 
 def _recipe(model: DiffusionModel, options: HideOptions, prompt: str, nonce: bytes, lengths: bytes) -> Recipe:

@@ -101,3 +101,12 @@ def karras_levels(low: float, high: float, steps: int, rho: float = 7.0) -> Arra
     ramp = np.linspace(0, 1, steps + 1)
     levels: Array = (low ** (1 / rho) + ramp * (high ** (1 / rho) - low ** (1 / rho))) ** rho
     return levels
+
+
+def asinh_levels(low: float, high: float, steps: int, knee: float) -> Array:
+    """Even steps of asinh(sigma / knee): the clock of the whitened walk (frames.py) for latents of deviation `knee`.
+
+    Even in sigma below the knee, even in log sigma above it. float64 (steps + 1,), increasing.
+    """
+    levels: Array = knee * np.sinh(np.linspace(np.arcsinh(low / knee), np.arcsinh(high / knee), steps + 1))
+    return levels

@@ -41,7 +41,7 @@ class Scheme:
     lengths: bool = False
     paper_spacing: bool = False
     solver: str = "adams-whitened"
-    steps: int = 16
+    steps: int = 10
 
     def side_bytes(self, model: DiffusionModel) -> int:
         return int(np.prod(model.latent_shape)) // GROUP if self.lengths else 0

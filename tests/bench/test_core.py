@@ -9,8 +9,8 @@ import torch
 from bench import core, curve, faces, precision, report, timing
 from bench.baseline import Baseline
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions
 from shared.diffusion.solvers import SOLVERS
+from shared.diffusion.walks import HideOptions
 
 
 @pytest.fixture(scope="module")

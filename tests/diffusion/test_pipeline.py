@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,8 +8,9 @@ from numpy.typing import NDArray
 
 from shared.diffusion import pipeline
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, hide, recover
+from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.schemes import SCHEMES
+from shared.diffusion.walks import HideOptions, identity_walk, levels_of, temperature
 from shared.errors import InputError, InvalidOption, InvalidPrompt, RecipeMismatch
 from shared.recipe import Recipe
 
@@ -123,7 +125,7 @@ def test_the_embedded_model_gives_the_face_back_and_a_stranger_to_others(
 
 
 def test_levels_end_where_the_schedule_does(tiny: DiffusionModel) -> None:
-    levels = pipeline._levels(tiny, HideOptions("paper"), None, None)
+    levels = levels_of(tiny, HideOptions("paper"), None, None, None)
     assert len(levels) == 61
     assert levels == sorted(levels)
     assert levels[-1] == tiny.schedule.sigmas[-1]
@@ -133,8 +135,8 @@ def test_only_whitened_walks_end_below_the_schedule(embedded: DiffusionModel) ->
     depth = embedded.extras.face_depth
     assert depth is not None
     top = float(embedded.schedule.sigmas[-1])
-    assert pipeline._levels(embedded, HideOptions(), 0.1, depth)[-1] == pytest.approx(depth)
-    assert pipeline._levels(embedded, HideOptions(solver="heun"), 0.1, depth)[-1] == pytest.approx(top)
+    assert levels_of(embedded, HideOptions(), 0.1, depth, 1.0)[-1] == pytest.approx(depth)
+    assert levels_of(embedded, HideOptions(solver="heun"), 0.1, depth, 1.0)[-1] == pytest.approx(top)
 
 
 @pytest.mark.parametrize(("scheme", "solver"), [("matched", "heun"), ("matched", "heun-whitened"), ("paper", "ddim")])
@@ -146,16 +148,19 @@ def test_the_single_walks_are_those_of_hide_and_recover(tiny: DiffusionModel, sc
     again = tiny.decode(latents) if scheme == "paper" else pipeline.draw(tiny, latents, tiny.extras.contrast)
     assert np.array_equal(again[0], hidden.stego)
     found = pipeline.stego_noise(tiny, hidden.stego[None], [DISGUISE], options)
-    latent = pipeline._identity_walk(tiny, options, [PROMPT]).latent(torch.from_numpy(found))
+    latent = identity_walk(tiny, options, [PROMPT]).latent(torch.from_numpy(found))
     assert np.array_equal(tiny.decode(latent), recover(tiny, hidden.stego[None], [PROMPT], [hidden.recipe]))
 
 
-def test_evaluations_of_a_guided_walk_count_twice(embedded: DiffusionModel, portrait: NDArray[np.uint8]) -> None:
+def test_evaluations_of_a_guided_walk_count_twice(
+    embedded: DiffusionModel, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Heun takes two a step. The disguise walk is guided at the levels above the floor, at either end of a step."""
+    monkeypatch.setattr(embedded, "extras", dataclasses.replace(embedded.extras, guidance=2.0, guidance_floor=1.0))
     options = HideOptions(solver="heun-whitened", steps=3)
     floor, depth = embedded.extras.stego_floor, embedded.extras.stego_depth
-    levels = pipeline._levels(embedded, options, floor, depth)
-    guided = sum(level >= embedded.extras.guidance_floor for pair in itertools.pairwise(levels) for level in pair)
+    levels = levels_of(embedded, options, floor, depth, embedded.extras.stego_knee)
+    guided = sum(level >= 1.0 for pair in itertools.pairwise(levels) for level in pair)
     hidden = hide(embedded, portrait[None], [PROMPT], [DISGUISE], options)[0]
     assert hidden.evaluations == 2 * 3 + 2 * 3 + guided
 
@@ -163,7 +168,7 @@ def test_evaluations_of_a_guided_walk_count_twice(embedded: DiffusionModel, port
 def test_temperature_falls_along_the_stego_order(embedded: DiffusionModel) -> None:
     extras = embedded.extras
     assert extras.stego_order is not None
-    ranked = pipeline.temperature(embedded).ravel()[extras.stego_order]
+    ranked = temperature(embedded).ravel()[extras.stego_order]
     assert ranked[0] == 1
     assert ranked[-1] == pytest.approx(extras.temperature)
     assert (np.diff(ranked) <= 0).all()

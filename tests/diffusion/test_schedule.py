@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from diffusers import DDIMScheduler
 
-from shared.diffusion.schedule import NoiseSchedule, karras_levels, log_uniform_betas, paper_levels
+from shared.diffusion.frames import Whitened
+from shared.diffusion.schedule import NoiseSchedule, asinh_levels, karras_levels, log_uniform_betas, paper_levels
 from shared.errors import ModelError
 
 SD15 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -41,6 +43,14 @@ def test_karras_levels_against_equation_5() -> None:
     i, n = 5, 18  # their index runs from the largest
     expected = (80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     assert levels[::-1][i] == pytest.approx(expected, rel=1e-12)
+
+
+def test_asinh_levels_are_even_steps_of_the_whitened_clock() -> None:
+    levels, deviation = asinh_levels(0.1, 5.0, 8, 0.5), torch.full((1, 2, 2), 0.5, dtype=torch.float64)
+    frame = Whitened(torch.zeros_like(deviation), deviation, torch.ones_like(deviation))
+    clock = np.array([float(frame.clock(level)[0, 0, 0]) for level in levels])
+    np.testing.assert_allclose(np.diff(clock), np.arcsinh(10) / 8 - np.arcsinh(0.2) / 8, rtol=1e-9)
+    assert (levels[0], levels[-1]) == pytest.approx((0.1, 5.0), rel=1e-12)
 
 
 def test_log_uniform_betas_give_log_uniform_levels() -> None:

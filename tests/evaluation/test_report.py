@@ -17,7 +17,7 @@ from evaluation.bench import Bench
 from evaluation.degradations import TABLE_4
 from evaluation.errors import MaterialMissing
 from evaluation.markdown import figure
-from shared.diffusion.pipeline import HideOptions
+from shared.diffusion.walks import HideOptions
 from tests.evaluation.conftest import drawn_samples
 
 QUICK = HideOptions("matched", steps=2)

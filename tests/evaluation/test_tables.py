@@ -22,8 +22,9 @@ from evaluation.report import tables_of, write_report
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Run
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import HideOptions, draw, stego_latents
+from shared.diffusion.pipeline import draw, stego_latents
 from shared.diffusion.tiny import build_tiny
+from shared.diffusion.walks import HideOptions
 from shared.errors import InvalidOption
 
 QUICK = HideOptions("matched", solver="heun", steps=2)  # without a key, whose stretching is slow by design

@@ -1,5 +1,6 @@
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from training.clip import TINY as CLIP_TINY
 from training.clip import learn_tokenizer
 from training.data import load_tars
 from training.muon import Muon, orthogonalise
+from training.pcr import PcrConfig, guided_target
 
 
 def test_evaluation_pictures_are_refused(material: Path) -> None:
@@ -116,3 +118,17 @@ def test_settings_are_read_as_the_type_of_the_field() -> None:
     for bad in ("nothing=1", "steps=x"):
         with pytest.raises(InvalidOption):
             configured(vae.VaeConfig(), [bad])
+
+
+def test_the_guided_target_is_the_teachers_where_a_caption_asks_for_it() -> None:
+    class Teacher(torch.nn.Module):  # v is the text's first number, everywhere
+        def forward(self, z: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(sample=text[:, 0, 0].view(-1, 1, 1, 1).expand_as(z))
+
+    sigma, scenes = torch.tensor([0.4, 1.0, 2.0, 8.0, 8.0]), torch.tensor([True, True, True, True, False])
+    z, text, free = torch.zeros(5, 1, 2, 2), torch.full((5, 3, 1), 3.0), torch.ones(1, 3, 1)
+    v = torch.full_like(z, 7.0)
+    target = guided_target(Teacher(), free, scenes, PcrConfig(guidance=2.0, guidance_floor=1.0))
+    found = target(z, torch.zeros(5), sigma, text, v)[:, 0, 0, 0].tolist()
+    assert found == pytest.approx([7.0, 1 + 1.5 * 2, 1 + 2 * 2, 1 + 2 * 2, 7.0])
+    assert guided_target(Teacher(), free, scenes, PcrConfig(guidance=1.0))(z, torch.zeros(5), sigma, text, v) is v

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from cli.main import app
 from shared.diffusion.clip import load_clip
 from shared.diffusion.model import EXTRAS, DiffusionModel
-from shared.diffusion.pipeline import HideOptions, hide, recover
+from shared.diffusion.pipeline import hide, recover
+from shared.diffusion.walks import HideOptions
 from training.data import load_tars
 
 
