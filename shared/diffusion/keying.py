@@ -18,7 +18,7 @@ Which coordinates make a group decides what channel noise does: a rotation sprea
 group. So the coordinates of the stego that a channel damages least carry the coordinates of the face that matter most
 (`Extras.stego_order`, `face_order`; measured in training). Without such a measurement both go by frequency.
 
-All of it runs in float64 on the CPU; the same key gives the same matrices on every machine to rounding error.
+All of it runs in float64 on the CPU; the same key gives the same maps on every machine to rounding error.
 """
 
 import unicodedata
@@ -91,11 +91,37 @@ class KeyStream:
         return np.argsort(self.uniform(count), kind="stable")
 
 
-def haar_rotations(stream: KeyStream, count: int, size: int) -> Array:
-    """Haar-distributed orthogonal matrices, float64 (count, size, size): QR of normal matrices (Mezzadri, 2007)."""
-    q, r = np.linalg.qr(stream.normal(count * size * size).reshape(count, size, size))
-    rotations: Array = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
-    return rotations
+class HaarRotations:
+    """Haar-distributed orthogonal maps of R^size, never written out as matrices (Stewart, 1980, section 3).
+
+    Q = A_size ... A_2 A_1, where A_k changes the last k coordinates alone: for normal g in R^k, the reflection between
+    g and the first of them, with the sign that makes g / |g| its first column. A vector costs size^2 operations, where
+    the QR of a normal matrix (Mezzadri, 2007) costs size^3 before the first one, and twice the numbers of the stream.
+    """
+
+    def __init__(self, stream: KeyStream, count: int, size: int) -> None:
+        numbers = stream.normal(count * (size * (size + 1) // 2)).reshape(count, -1)
+        self._reflections: list[tuple[Array, Array]] = []  # k = size, ..., 1: normals (count, k), signs (count, 1)
+        for g in np.split(numbers, np.cumsum(np.arange(size, 1, -1)), axis=1):
+            sign = np.copysign(1.0, g[:, :1])
+            g[:, :1] += sign * np.linalg.norm(g, axis=1, keepdims=True)  # now the mirror's normal; nothing cancels
+            self._reflections.append((g * (2**0.5 / np.linalg.norm(g, axis=1, keepdims=True)), sign))
+
+    def apply(self, x: Array) -> Array:
+        """Q x of each map, float64 (count, size)."""
+        return self._through(x, self._reflections[::-1])
+
+    def undo(self, x: Array) -> Array:
+        """Q^T x: every A_k is its own inverse."""
+        return self._through(x, self._reflections)
+
+    @staticmethod
+    def _through(x: Array, reflections: Sequence[tuple[Array, Array]]) -> Array:
+        x = x.copy()
+        for normal, sign in reflections:
+            part = x[:, -normal.shape[1] :]
+            part[:] = sign * (normal * np.einsum("gi,gi->g", normal, part)[:, None] - part)
+        return x
 
 
 @dataclass(frozen=True)
@@ -149,7 +175,7 @@ class Mixing:
     def __init__(self, plan: MixingPlan, key: bytes) -> None:
         stream = KeyStream(key, "mixing")
         self.plan = plan
-        self.rotations = haar_rotations(stream, plan.groups, GROUP)
+        self.rotations = HaarRotations(stream, plan.groups, GROUP)
         self.radii: Array = np.sqrt(chi2.ppf(stream.uniform(plan.groups), GROUP))
         self.mask = np.frombuffer(stream.bytes(plan.groups), np.uint8)
 
@@ -160,7 +186,7 @@ class Mixing:
         lengths = np.maximum(np.linalg.norm(groups, axis=1), _TINY)  # a group of zeros stays one
         quantile = ndtr((np.log(lengths**2) - p.radius_mean) / p.radius_deviation)
         level = np.clip(np.floor(quantile * 256), 0, 255).astype(np.uint8)
-        directions = np.einsum("gij,gj->gi", self.rotations, groups / lengths[:, None])
+        directions = self.rotations.apply(groups / lengths[:, None])
         mixed = np.empty(p.groups * GROUP)
         mixed[p.stego_order] = (directions * self.radii[:, None]).ravel()
         return from_coordinates(mixed, p.shape), (level ^ self.mask).tobytes()
@@ -169,7 +195,7 @@ class Mixing:
         """The inverse of `hide`; channel noise changes directions, never lengths."""
         p = self.plan
         groups = to_coordinates(noise)[p.stego_order].reshape(p.groups, GROUP)
-        directions = np.einsum("gji,gj->gi", self.rotations, groups / np.linalg.norm(groups, axis=1, keepdims=True))
+        directions = self.rotations.undo(groups / np.linalg.norm(groups, axis=1, keepdims=True))
         level = np.frombuffer(lengths, np.uint8) ^ self.mask
         radius = np.exp((p.radius_mean + p.radius_deviation * ndtri((level + 0.5) / 256)) / 2)
         out = np.empty(p.groups * GROUP)

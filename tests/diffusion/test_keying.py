@@ -9,12 +9,12 @@ from scipy.stats import kstest
 
 from shared.diffusion.keying import (
     GROUP,
+    HaarRotations,
     KeyStream,
     Mixing,
     MixingPlan,
     canonical_prompt,
     from_coordinates,
-    haar_rotations,
     stretch,
     to_coordinates,
 )
@@ -115,9 +115,32 @@ def test_the_canonical_form_is_its_own(text: str) -> None:
     assert canonical_prompt(once.decode()) == once
 
 
-def test_rotations_are_orthogonal() -> None:
-    q = haar_rotations(KeyStream(bytes(32), "test"), 5, GROUP)
+def matrices(count: int, size: int) -> np.ndarray:
+    maps = HaarRotations(KeyStream(bytes(32), "test"), count, size)
+    return np.stack([maps.apply(np.tile(column, (count, 1))) for column in np.eye(size)], axis=2)
+
+
+def test_rotations_are_orthogonal_and_undone() -> None:
+    q = matrices(5, GROUP)
     np.testing.assert_allclose(q @ q.transpose(0, 2, 1), np.broadcast_to(np.eye(GROUP), q.shape), atol=1e-12)
+    maps, x = (
+        HaarRotations(KeyStream(bytes(32), "test"), 5, GROUP),
+        np.random.default_rng(0).standard_normal((5, GROUP)),
+    )
+    np.testing.assert_allclose(maps.undo(maps.apply(x)), x, atol=1e-12)
+
+
+def test_the_first_column_of_a_rotation_is_the_streams_first_vector() -> None:
+    g = KeyStream(bytes(32), "test").normal(5 * GROUP * (GROUP + 1) // 2).reshape(5, -1)[:, :GROUP]
+    np.testing.assert_allclose(matrices(5, GROUP)[:, :, 0], g / np.linalg.norm(g, axis=1, keepdims=True), atol=1e-12)
+
+
+def test_rotations_are_haar_distributed() -> None:
+    """Every entry of a Haar-random matrix of O(3) is uniform in -1..1 (Archimedes); half of them keep orientation."""
+    q = matrices(4000, 3)
+    assert min(kstest(q[:, i, j], "uniform", (-1, 2)).pvalue for i in range(3) for j in range(3)) > 0.01 / 9
+    assert abs((np.linalg.det(q) > 0).mean() - 0.5) < 4 * 0.5 / 4000**0.5
+    assert np.trace(q, axis1=1, axis2=2).var() == pytest.approx(1, abs=0.1)
 
 
 def test_uniform_numbers_are_uniform_and_open() -> None:
