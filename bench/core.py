@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,24 @@ from torch import nn
 from bench import memory
 from bench.baseline import STEPS, Baseline
 from bench.faces import Faces, Pixels, load_faces, psnr, through_file
-from bench.timing import Sample, in_turn, ratio, summary
+from bench.timing import in_turn, ratio, summary
 from shared.diffusion.model import EMBEDDED, DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.walks import HideOptions
 from shared.recipe import Recipe
 
 Say = Callable[[str], None]
+FEW = 5  # steps at the fast end
 
 
 @dataclass(frozen=True)
 class CoreOptions:
-    """`rounds[i]` belongs to `batches[i]`. `steps`: of each walk of the baseline."""
+    """`rounds[i]` belongs to `batches[i]`. `steps`: of each walk of the baseline. `ours`: what is set against it."""
 
     batches: Sequence[int] = (1, 8)
     rounds: Sequence[int] = (5, 2)
     steps: int = STEPS
-    ours: HideOptions = field(default_factory=HideOptions)
+    ours: Sequence[HideOptions] = (HideOptions(), HideOptions(steps=FEW))
     seed: int = 0
 
 
@@ -54,19 +55,21 @@ def run(source: Path | None, options: CoreOptions, say: Say = lambda text: None)
     ours, theirs = DiffusionModel.load(folder), Baseline(folder, steps=options.steps)
     faces = load_faces(max(options.batches), ours.image_size, options.seed)
     ceiling = float(np.mean(psnr(faces.pixels, ours.decode(ours.encode(faces.pixels)))))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for batch, rounds in zip(options.batches, options.rounds, strict=True):
-        rows.append(_compare(ours, theirs, faces.first(batch), rounds, options))
-        times = {phase: rows[-1][phase]["ratio"]["wall"] for phase in ("recover", "hide")}
-        say(f"batch {batch}: recover {times['recover']:.1f} times as fast, hide {times['hide']:.1f}")
+        for row in _compare(ours, theirs, faces.first(batch), rounds, options):
+            times = {phase: row[phase]["ratio"]["wall"] for phase in ("recover", "hide")}
+            say(
+                f"batch {batch}, {row['steps']} steps: recover {times['recover']:.1f} times as fast, "
+                f"hide {times['hide']:.1f}"
+            )
+            rows.append(row)
     return {
         "model": ours.fingerprint,
         "threads": torch.get_num_threads(),
         "faces": faces.source,
         "ceiling_db": ceiling,
-        "scheme": options.ours.scheme,
-        "solver": options.ours.resolved_solver,
-        "steps": options.ours.resolved_steps,
+        "schemes": [each.scheme for each in options.ours],
         "baseline_steps": options.steps,
         "rows": rows,
     }
@@ -74,44 +77,69 @@ def run(source: Path | None, options: CoreOptions, say: Say = lambda text: None)
 
 @dataclass
 class _Pair:
-    """One contender on one batch: both phases as calls without arguments, the last results kept."""
+    """One contender on one batch: both phases as calls without arguments; `faces` are the last ones recovered."""
 
     hide: Callable[[], object]
     recover: Callable[[], object]
     network: nn.Module
+    faces: Callable[[], Pixels]
 
 
-def _compare(ours: DiffusionModel, theirs: Baseline, faces: Faces, rounds: int, options: CoreOptions) -> dict[str, Any]:
-    stegos: dict[str, Pixels] = {}
-    recovered: dict[str, Pixels] = {}
+def _ours(model: DiffusionModel, faces: Faces, options: HideOptions) -> _Pair:
+    stegos: list[Pixels] = []
+    recovered: list[Pixels] = []
     recipes: list[Recipe] = []
 
-    def our_hide() -> None:
-        found = hide(ours, faces.pixels, faces.identities, faces.disguises, options.ours)
-        stegos["ours"] = through_file([one.stego for one in found])
+    def send() -> None:
+        found = hide(model, faces.pixels, faces.identities, faces.disguises, options)
+        stegos[:] = [through_file([one.stego for one in found])]
         recipes[:] = [one.recipe for one in found]
 
-    def our_recover() -> None:
-        recovered["ours"] = recover(ours, stegos["ours"], faces.identities, recipes)
+    def receive() -> None:
+        recovered[:] = [recover(model, stegos[0], faces.identities, recipes)]
 
-    def their_hide() -> None:
-        stegos["baseline"] = through_file(list(theirs.hide(faces.pixels, faces.identities, faces.disguises)))
+    return _Pair(send, receive, model.unet, lambda: recovered[0])
 
-    def their_recover() -> None:
-        recovered["baseline"] = theirs.recover(stegos["baseline"], faces.identities, faces.disguises)
 
-    pairs = {
-        "baseline": _Pair(their_hide, their_recover, theirs.unet),
-        "ours": _Pair(our_hide, our_recover, ours.unet),
+def _theirs(baseline: Baseline, faces: Faces) -> _Pair:
+    stegos: list[Pixels] = []
+    recovered: list[Pixels] = []
+
+    def send() -> None:
+        stegos[:] = [through_file(list(baseline.hide(faces.pixels, faces.identities, faces.disguises)))]
+
+    def receive() -> None:
+        recovered[:] = [baseline.recover(stegos[0], faces.identities, faces.disguises)]
+
+    return _Pair(send, receive, baseline.unet, lambda: recovered[0])
+
+
+def _compare(
+    ours: DiffusionModel, theirs: Baseline, faces: Faces, rounds: int, options: CoreOptions
+) -> list[dict[str, Any]]:
+    """A row for each of `options.ours`, all against the same calls of the baseline, in turn."""
+    pairs = {"baseline": _theirs(theirs, faces)} | {
+        str(number): _ours(ours, faces, each) for number, each in enumerate(options.ours)
     }
     warm = {name: _warm(pair) for name, pair in pairs.items()}
-    row: dict[str, Any] = {"batch": len(faces.pixels)}
-    for phase in ("hide", "recover"):
-        samples = in_turn({name: getattr(pair, phase) for name, pair in pairs.items()}, rounds)
-        row[phase] = _phase(samples, {name: found[phase] for name, found in warm.items()})
-    row["psnr_db"] = {name: float(np.mean(psnr(faces.pixels, found))) for name, found in recovered.items()}
-    row["peak_mib"] = {name: found["peak_mib"] for name, found in warm.items()}
-    return row
+    samples = {
+        phase: in_turn({name: getattr(pair, phase) for name, pair in pairs.items()}, rounds)
+        for phase in ("hide", "recover")
+    }
+    quality = {name: float(np.mean(psnr(faces.pixels, pair.faces()))) for name, pair in pairs.items()}
+    rows = []
+    for number, each in enumerate(options.ours):
+        row: dict[str, Any] = {"batch": len(faces.pixels), "solver": each.resolved_solver, "steps": each.resolved_steps}
+        names = {"baseline": "baseline", "ours": str(number)}
+        for phase, found in samples.items():
+            row[phase] = {
+                label: summary(found[name]) | {"evaluations": warm[name][phase]} for label, name in names.items()
+            }
+            row[phase]["ratio"] = ratio(found["baseline"], found[str(number)])
+        row["psnr_db"] = {label: quality[name] for label, name in names.items()}
+        row["peak_mib"] = {label: warm[name]["peak_mib"] for label, name in names.items()}
+        rows.append(row)
+    return rows
 
 
 def _warm(pair: _Pair) -> dict[str, Any]:
@@ -124,8 +152,3 @@ def _warm(pair: _Pair) -> dict[str, Any]:
             getattr(pair, phase)()
         found[phase] = count[0]
     return found | {"peak_mib": max(0.0, memory.peak() - before)}
-
-
-def _phase(samples: dict[str, list[Sample]], counts: dict[str, int]) -> dict[str, Any]:
-    table: dict[str, Any] = {name: summary(found) | {"evaluations": counts[name]} for name, found in samples.items()}
-    return table | {"ratio": ratio(samples["baseline"], samples["ours"])}

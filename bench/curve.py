@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 class CurveOptions:
     """`limit`: a solver's steps end before hide and recover together take more evaluations. `quality`: of the JPEG."""
 
-    steps: Sequence[int] = (2, 3, 4, 6, 8, 12, 20)
+    steps: Sequence[int] = (3, 4, 5, 6, 8, 10, 14, 20)
     limit: int = 160
     faces: int = 4
     quality: int = 40

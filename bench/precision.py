@@ -1,4 +1,5 @@
-"""What a number format of the network costs: PSNR for each pair of formats of sender and receiver, and time."""
+"""What a number format of the network costs: PSNR and verified identities for each pair of formats of sender and
+receiver, and time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from bench.faces import load_faces, psnr, through_file
+from bench.judge import Judge
 from bench.timing import in_turn, summary
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
@@ -16,9 +18,10 @@ from shared.diffusion.walks import HideOptions
 
 def run(
     source: Path | None, dtypes: Sequence[torch.dtype], *, count: int = 4, devices: Sequence[str] = ("cpu",),
-    options: HideOptions | None = None, seed: int = 0, rounds: int = 3,
+    options: HideOptions | None = None, seed: int = 0, rounds: int = 3, folder: Path = Path("runs/bench"),
 ) -> dict[str, Any]:  # fmt: skip
-    """Sender and receiver each on every device with every format. PSNR in dB of the recovered face."""
+    """Sender and receiver each on every device with every format. PSNR in dB of the recovered face; `verified`: share
+    of the faces, 0..1, or None without the recognisers' material. Thresholds are remembered in `folder`."""
     models = {
         f"{device} {str(dtype).removeprefix('torch.')}": DiffusionModel.load(source, device=device, dtype=dtype)
         for device in devices
@@ -26,17 +29,20 @@ def run(
     }
     first = next(iter(models.values()))
     faces = load_faces(count, first.image_size, seed)
-    rows = []
+    judge, rows = Judge.at_hand(first, folder), []
     for sender, model in models.items():
         hidden = hide(model, faces.pixels, faces.identities, faces.disguises, options)
         stegos, recipes = through_file([one.stego for one in hidden]), [one.recipe for one in hidden]
         for receiver, other in models.items():
-            found = psnr(faces.pixels, recover(other, stegos, faces.identities, recipes))
-            rows.append(
-                {"sender": sender, "receiver": receiver, "psnr_db": float(np.mean(found)), "worst_db": min(found)}
-            )
+            recovered = recover(other, stegos, faces.identities, recipes)
+            found = psnr(faces.pixels, recovered)
+            rows.append({
+                "sender": sender, "receiver": receiver, "psnr_db": float(np.mean(found)), "worst_db": min(found),
+                "verified": judge.verified(faces.pixels, recovered) if judge else None,
+            })  # fmt: skip
     times = {name: _evaluation(model, rounds) for name, model in models.items()}
-    return {"faces": faces.source, "count": count, "rows": rows, "evaluation": times}
+    names = judge.names if judge else []
+    return {"faces": faces.source, "count": count, "recognisers": names, "rows": rows, "evaluation": times}
 
 
 def _evaluation(model: DiffusionModel, rounds: int) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def core_rows(result: Mapping[str, Any]) -> Rows:
         for phase in ("hide", "recover"):
             theirs, ours, ratio = row[phase]["baseline"], row[phase]["ours"], row[phase]["ratio"]
             rows.append([
-                f"{phase}, batch {row['batch']}", f"{theirs['evaluations']} / {ours['evaluations']}",
+                f"{phase}, batch {row['batch']}, {row['steps']} steps",
+                f"{theirs['evaluations']} / {ours['evaluations']}",
                 f"{theirs['seconds']:.2f} / {ours['seconds']:.2f}", f"{ratio['wall']:.1f}", f"{ratio['cpu']:.1f}",
                 f"{row['psnr_db']['baseline']:.2f} / {row['psnr_db']['ours']:.2f}" if phase == "recover" else "",
                 f"{row['peak_mib']['baseline']:.0f} / {row['peak_mib']['ours']:.0f}" if phase == "recover" else "",
@@ -49,7 +50,15 @@ CORE_HEAD = (
 
 
 def precision_rows(result: Mapping[str, Any]) -> Rows:
-    return [[r["sender"], r["receiver"], f"{r['psnr_db']:.2f}", f"{r['worst_db']:.2f}"] for r in result["rows"]]
+    """Formats of sender and receiver, PSNR, the worst of it, share verified."""
+    return [
+        [r["sender"], r["receiver"], f"{r['psnr_db']:.2f}", f"{r['worst_db']:.2f}",
+         "not measured" if r["verified"] is None else f"{r['verified']:.0%}"]
+        for r in result["rows"]
+    ]  # fmt: skip
+
+
+PRECISION_HEAD = ("sender's network", "receiver's network", "PSNR, dB", "worst", "verified by all recognisers")
 
 
 def curve_plot(result: Mapping[str, Any], path: Path) -> Path:

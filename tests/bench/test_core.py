@@ -1,5 +1,6 @@
 """The comparison with the baseline at a size of seconds. What is counted is checked, what is timed is not."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from bench import core, curve, faces, precision, report, timing
 from bench.baseline import Baseline
+from bench.judge import Judge
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.solvers import SOLVERS
 from shared.diffusion.walks import HideOptions
@@ -15,7 +17,7 @@ from shared.diffusion.walks import HideOptions
 
 @pytest.fixture(scope="module")
 def result(tiny_folder: Path) -> dict[str, object]:
-    options = core.CoreOptions((1, 2), (2, 1), steps=3, ours=HideOptions("matched", "heun", 2))
+    options = core.CoreOptions((1, 2), (2, 1), steps=3, ours=[HideOptions("matched", "heun", 2)])
     return core.run(tiny_folder, options)
 
 
@@ -28,7 +30,9 @@ def test_evaluations_of_both_are_counted(result: dict[str, list[dict[str, dict[s
 
 def test_the_table_has_a_row_for_each_phase_and_batch(result: dict[str, object]) -> None:
     rows = report.core_rows(result)
-    assert [row[0] for row in rows] == ["hide, batch 1", "recover, batch 1", "hide, batch 2", "recover, batch 2"]
+    assert [row[0] for row in rows] == [
+        f"{phase}, batch {batch}, 2 steps" for batch in (1, 2) for phase in ("hide", "recover")
+    ]
     assert all(len(row) == len(report.CORE_HEAD) for row in rows)
 
 
@@ -59,7 +63,8 @@ def test_a_solver_ends_at_the_limit(tiny_folder: Path) -> None:
     assert [point["steps"] for point in points if point["solver"] == "heun"] == [2, 4]
 
 
-def test_number_formats_are_crossed(tiny_folder: Path) -> None:
+def test_number_formats_are_crossed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(faces.MATERIAL, raising=False)
     found = precision.run(
         tiny_folder, [torch.float32, torch.bfloat16], count=1, options=HideOptions("matched", "heun", 2), rounds=1
     )
@@ -97,3 +102,17 @@ def test_faces_without_material_are_crops_and_say_so(monkeypatch: pytest.MonkeyP
     assert len({picture.tobytes() for picture in found.pixels}) == 3
     again = found.first(4)
     assert np.array_equal(again.pixels[3], found.pixels[0])
+
+
+@pytest.mark.skipif(not os.environ.get(faces.MATERIAL), reason=f"{faces.MATERIAL} does not name the material")
+def test_the_judge_verifies_a_face_as_itself_and_not_as_another(tmp_path: Path) -> None:
+    model, people = DiffusionModel.load(), faces.load_faces(4, 128)
+    judge = Judge.at_hand(model, tmp_path)
+    assert judge is not None
+    assert judge.verified(people.pixels, people.pixels) == 1
+    assert judge.verified(people.pixels, people.pixels[::-1]) == 0
+
+
+def test_without_material_there_is_no_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
+    monkeypatch.delenv(faces.MATERIAL, raising=False)
+    assert Judge.at_hand(DiffusionModel.load(tiny_folder), tmp_path) is None
