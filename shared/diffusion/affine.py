@@ -51,6 +51,14 @@ def affine_of(network: Network, channels: int, side: int, device: torch.device) 
     return found if bool((error <= TOLERANCE * y.abs().amax((1, 2, 3))).all()) else None
 
 
+def retraces(encoder: Affine | None, decoder: Affine | None) -> bool:
+    """Whether encoder(decoder(z)) = z for every z, to TOLERANCE."""
+    if encoder is None or decoder is None:
+        return False
+    product = encoder.weight @ decoder.weight
+    return bool((product - torch.eye(len(product)).to(product)).abs().max() <= TOLERANCE)
+
+
 @torch.no_grad()
 def affine_maps(vae: AutoencoderKL, side: int) -> tuple[Affine | None, Affine | None]:
     """Encoder's mean and decoder of an autoencoder of one block, as far as they are affine. `side` of the latent."""

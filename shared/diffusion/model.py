@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from shared.diffusion.affine import affine_maps
+from shared.diffusion.affine import affine_maps, retraces
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError, PromptTooLong, WrongPictureSize
 
@@ -77,6 +77,7 @@ class DiffusionModel:
     Attributes:
         image_size: pictures are image_size x image_size pixels.
         latent_shape: (C, h, w) of a latent.
+        exact: the autoencoder is affine and encode(decode(z)) = z.
         fingerprint: 16 hex digits over configurations and weights; recipes name it.
     """
 
@@ -95,6 +96,7 @@ class DiffusionModel:
         self.latent_shape = (int(unet.config.in_channels), side, side)
         self.fingerprint = self._fingerprint()
         self._encoder, self._decoder = affine_maps(vae, side)  # None: run the network
+        self.exact = retraces(self._encoder, self._decoder)
 
     @classmethod
     def load(

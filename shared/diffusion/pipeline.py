@@ -6,7 +6,7 @@
     -                                       mixing of z_T under the key (scheme `keyed`)
     z_T -> z^_0 under prompt_stego   (5)    disguise.latent, the inverse of the receiver's inversion
     x_stego = G(z^_0)                (6)    draw: model.decode, the loop through 8 bits closed
-    z^_0 = E(x'_stego)               (7)    read: model.encode
+    z^_0 = E(x'_stego)               (7)    read: model.encode, broken pixels left out
     z^_0 -> z^_T under prompt_stego  (8)    disguise.noise
     -                                       mixing undone
     z^_T -> z~_0 under prompt_id     (9)    identity.latent
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
+from shared.diffusion.repair import repaired
 from shared.diffusion.schemes import SCHEMES, Scheme
 from shared.diffusion.walks import HideOptions as HideOptions  # part of this page, as the worker sees it
 from shared.diffusion.walks import Meter, Progress, disguise_walk, identity_walk
@@ -148,9 +149,15 @@ def _array(noise: Tensor) -> Noise:
 
 
 def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
-    """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w)."""
-    levels = torch.tensor(pixels, device=model.device, dtype=torch.float64)
-    return model.encode_levels((levels - MIDDLE) / contrast + MIDDLE)
+    """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w).
+
+    Where the autoencoder retraces itself, values that the channel drove to black or white are left out (repair.py).
+    """
+    pixel = torch.tensor(pixels, device=model.device)
+    levels = (pixel.double() - MIDDLE) / contrast + MIDDLE
+    if model.exact:
+        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, (pixel == 0) | (pixel == 255))
+    return model.encode_levels(levels)
 
 
 def draw(model: DiffusionModel, z0: Tensor, contrast: float, iterations: int = DRAW_ITERATIONS) -> NDArray[np.uint8]:
