@@ -156,7 +156,8 @@ def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> T
     pixel = torch.tensor(pixels, device=model.device)
     levels = (pixel.double() - MIDDLE) / contrast + MIDDLE
     if model.exact:
-        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, (pixel == 0) | (pixel == 255))
+        side = (pixel == 255).double() - (pixel == 0).double()
+        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side)
     return model.encode_levels(levels)
 
 

@@ -13,27 +13,28 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-STEPS = (60.0, 36.0, 22.0, 13.0, 10.0, 10.0)  # grey levels off the explanation: surely broken first, then the rest
+STEPS = (90.0, 54.0, 32.0, 19.0, 12.0, 10.0)  # grey levels off the explanation: surely broken first, then the rest
 SPREADS = 5.0  # noise all over the picture is not what this is for: so many of its deviations off, at least
 PROJECTIONS = 8
 
 
-def repaired(explain: Callable[[Tensor], Tensor], levels: Tensor, extreme: Tensor) -> Tensor:
+def repaired(explain: Callable[[Tensor], Tensor], levels: Tensor, side: Tensor) -> Tensor:
     """The picture without its broken values.
 
     Args:
         explain: x -> G(E(x)), idempotent.
         levels: grey levels as read, float64 (B, H, W, 3).
-        extreme: where the file says 0 or 255, bool (B, H, W, 3); only such a value can be broken.
+        side: -1 where the file says 0, 1 where it says 255, else 0; (B, H, W, 3). Only such a value can be broken, and
+            only if its explanation lies within the range: where that lies beyond, the value was clipped, not broken.
 
     Returns:
         float64 (B, H, W, 3); pictures in which no value is broken as given.
     """
     given, damaged = levels, None
     for threshold in STEPS:
-        off = (given - explain(levels)).abs()
-        spread = 1.4826 * off.flatten(1).median(1).values.view(-1, 1, 1, 1)  # robust: few values are broken
-        broken = extreme & (off > (SPREADS * spread).clamp(min=threshold))
+        off = given - explain(levels)
+        spread = 1.4826 * off.abs().flatten(1).median(1).values.view(-1, 1, 1, 1)  # robust: few values are broken
+        broken = side * off > (SPREADS * spread).clamp(min=threshold)
         if damaged is None:
             damaged = broken.flatten(1).any(1).view(-1, 1, 1, 1)
         if not damaged.any():

@@ -34,7 +34,7 @@ def test_broken_values_are_replaced_by_what_the_rest_explains() -> None:
     hit = torch.rand(clean.shape[:3], generator=torch.Generator().manual_seed(3)) < 0.02
     hit[1] = False
     broken = torch.where(hit[..., None], 297.0, clean)
-    back = repaired(explain, broken, (broken == 297.0))
+    back = repaired(explain, broken, (broken == 297.0).double())
     assert hit.sum() > 4
     assert (broken - clean).abs().max() > 200
     assert (explain(back) - explain(clean)).abs().max() < 1.5  # the noise of the values left, in fewer equations
@@ -43,18 +43,25 @@ def test_broken_values_are_replaced_by_what_the_rest_explains() -> None:
 
 def test_an_extreme_value_that_fits_stays() -> None:
     clean = picture()
-    assert torch.equal(repaired(explain, clean, torch.ones_like(clean, dtype=torch.bool)), clean)
+    assert torch.equal(repaired(explain, clean, torch.ones_like(clean)), clean)
 
 
 def test_noise_all_over_is_not_taken_for_damage() -> None:
     noisy = picture(noise=40.0)
-    assert torch.equal(repaired(explain, noisy, noisy.abs() < 20), noisy)
+    assert torch.equal(repaired(explain, noisy, -(noisy < -20).double()), noisy)
 
 
 def test_a_value_inside_the_range_is_never_touched() -> None:
     broken = picture()
     broken[0, 3, 3] += 200
-    assert torch.equal(repaired(explain, broken, torch.zeros_like(broken, dtype=torch.bool)), broken)
+    assert torch.equal(repaired(explain, broken, torch.zeros_like(broken)), broken)
+
+
+def test_a_clipped_value_is_not_broken() -> None:
+    clean = picture(noise=0)
+    clipped = clean.clamp(max=100)
+    assert (clean - clipped).max() > 20
+    assert torch.equal(repaired(explain, clipped, (clipped == 100).double()), clipped)
 
 
 def test_a_face_comes_back_through_salt_and_pepper(embedded: DiffusionModel, portrait: Picture) -> None:
