@@ -70,8 +70,12 @@ def _solver(model: DiffusionModel, faces: Faces, solver: str, options: CurveOpti
 
 def _point(model: DiffusionModel, faces: Faces, options: HideOptions, quality: int) -> dict[str, Any]:
     hidden = []
-    with evaluations(model.unet) as count:
-        hide_time = timed(lambda: hidden.extend(hide(model, faces.pixels, faces.identities, faces.disguises, options)))
+    with evaluations(model.unet, len(faces.pixels)) as count:
+        hide_time = timed(
+            lambda: hidden.extend(
+                hide(model, faces.pixels, faces.identities, faces.disguises, options, nonces=faces.nonces)
+            )
+        )
     hide_count = count[0]
     recipes = [one.recipe for one in hidden]
     stegos = [one.stego for one in hidden]
@@ -80,7 +84,7 @@ def _point(model: DiffusionModel, faces: Faces, options: HideOptions, quality: i
         return float(np.mean(psnr(faces.pixels, recover(model, pictures, faces.identities, recipes))))
 
     found: list[float] = []
-    with evaluations(model.unet) as count:
+    with evaluations(model.unet, len(faces.pixels)) as count:
         recover_time = timed(lambda: found.append(back(through_file(stegos))))
     return {
         "solver": options.resolved_solver,

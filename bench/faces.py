@@ -1,5 +1,6 @@
 """The pictures and prompts of every measurement: the portrait first, then faces of the material."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ class Faces:
     identities: list[str]
     disguises: list[str]
     source: str
+
+    @property
+    def nonces(self) -> list[bytes]:
+        """One for each, the same in every run: contenders are compared on the same keys. Not for use elsewhere."""
+        texts = [f"{number}/{text}" for number, text in enumerate(self.identities)]
+        return [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
 
     def first(self, count: int) -> "Faces":
         """`count` of them, from the start again where there are fewer."""

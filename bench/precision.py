@@ -1,7 +1,7 @@
 """What a number format of the network costs: PSNR and verified identities for each pair of formats of sender and
 receiver, and time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from shared.diffusion.walks import HideOptions
 def run(
     source: Path | None, dtypes: Sequence[torch.dtype], *, count: int = 4, devices: Sequence[str] = ("cpu",),
     options: HideOptions | None = None, seed: int = 0, rounds: int = 3, folder: Path = Path("runs/bench"),
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Sender and receiver each on every device with every format. PSNR in dB of the recovered face; `verified`: share
     of the faces, 0..1, or None without the recognisers' material. Thresholds are remembered in `folder`."""
@@ -29,9 +30,9 @@ def run(
     }
     first = next(iter(models.values()))
     faces = load_faces(count, first.image_size, seed)
-    judge, rows = Judge.at_hand(first, folder), []
+    judge, rows = Judge.at_hand(first, folder, say), []
     for sender, model in models.items():
-        hidden = hide(model, faces.pixels, faces.identities, faces.disguises, options)
+        hidden = hide(model, faces.pixels, faces.identities, faces.disguises, options, nonces=faces.nonces)
         stegos, recipes = through_file([one.stego for one in hidden]), [one.recipe for one in hidden]
         for receiver, other in models.items():
             recovered = recover(other, stegos, faces.identities, recipes)

@@ -47,8 +47,10 @@ def core(
     if curve:
         result["curve"] = curves.run(DiffusionModel.load(model), curves.CurveOptions(limit=limit), typer.echo)
         report.curve_plot(result["curve"], out / "curve.png")
+    here = machine.describe(count, note)
+    report.write(out / "core.json", here, result)  # what follows may take long
     if precision:
-        result["precision"] = formats.run(model, [torch.float32, torch.bfloat16], count=8, folder=out)
+        result["precision"] = formats.run(model, [torch.float32, torch.bfloat16], count=8, folder=out, say=typer.echo)
     here = machine.describe(count, note)
     report.write(out / "core.json", here, result)
     report.show("hide and recover", report.CORE_HEAD, report.core_rows(result["ratios"]), machine.line(here))
@@ -131,7 +133,7 @@ def gpu(
     result: dict[str, Any] = {"speed": measure.run(options, typer.echo)}
     devices = list(dict.fromkeys((device, "cpu")))
     dtypes = [torch.float32, torch.bfloat16] if toy else [torch.float32, torch.float16, torch.bfloat16]
-    result["precision"] = formats.run(model, dtypes, devices=devices, count=2 if toy else 8, folder=out)
+    result["precision"] = formats.run(model, dtypes, devices=devices, count=2 if toy else 8, folder=out, say=typer.echo)
     here = machine.describe(torch.get_num_threads(), note)
     report.write(out / "gpu.json", here, result)
     report.show("one evaluation", report.GPU_HEAD, report.gpu_rows(result["speed"]), machine.line(here))

@@ -3,7 +3,7 @@
 The receiver needs them besides the stego and the identity prompt. They are public: the disguise prompt describes what
 the stego shows anyway, and the nonce is no secret. The text form is
 
-    ddsr1.<base64url of canonical JSON, no padding>
+    ddsr2.<base64url of canonical JSON, no padding>
 
 ASCII without spaces, so that it fits an HTTP header and a PNG text chunk. The leading number is the version of the
 text form and of the method; a reader refuses every version but its own.
@@ -17,7 +17,7 @@ from typing import Any
 
 from shared.errors import RecipeError, RecipeMismatch
 
-VERSION = 1
+VERSION = 2  # 1: mixing by matrices written out, to November 2026
 PREFIX = f"ddsr{VERSION}."
 NONCE_BYTES = 16
 MAX_LENGTHS = 1024  # bytes

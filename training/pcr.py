@@ -7,13 +7,13 @@ One step, for faces z_0 and their captions:
    face to the least, as the mixing pairs them with the stego's (plan.py);
 3. the recovered latent by sampling under the identity prompt (equation 9), with gradient;
 4. L = recovery_weight |z~_0 - z_0|^2 + weight (1 - cos(f(x_rev), phi(prompt_id))) + the diffusion loss on faces and
-   scenes, which keeps the disguise half of the model where it was. For scenes under a caption its target is what the
-   network of the start predicts with guidance (Meng et al., 2023, guidance distillation): the disguise walk is then
-   guided at one evaluation a step and not two.
+   scenes, which keeps the disguise half of the model where it was. For scenes under a caption its target may be what
+   the network of the start predicts with guidance (`guidance`; Meng et al., 2023, guidance distillation): the disguise
+   walk is then guided at one evaluation a step and not two.
 
 `weight` and `recovery_weight` 0 are the ablation of the paper's Table 5: as many steps, on the same pictures, without
-regularisation. The embedded network trains in full; a network of Stable Diffusion's size trains low-rank adapters
-(peft), merged when saved.
+regularisation. The embedded network trains in full; a large one of stage `diffusion` can train low-rank adapters
+instead (peft), merged when saved. Networks that others trained are refused: they predict other things.
 """
 
 import copy
@@ -34,6 +34,7 @@ from shared.diffusion.model import DiffusionModel
 from shared.diffusion.schemes import plan_of
 from shared.diffusion.solvers import solver
 from shared.diffusion.walks import HideOptions, identity_frame
+from shared.errors import ModelError
 from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
 from training.diffusion import DiffusionConfig, Latents, Objective, Target, TextTower, follow, optimizers
 from training.runs import Run
@@ -45,8 +46,9 @@ class PcrConfig:
     """Size and length of the stage. `weight` is lambda of equation 11's term; `lora_rank` 0 trains all weights.
 
     `channel_noise` is the deviation of what the channel adds to the least valuable coordinate, in units of the noise;
-    the rate falls linearly to zero. `guidance` is put into the network itself for scenes, above the noise level
-    `guidance_floor` and rising there over two octaves; 1 leaves it out, and then the plan may ask for it at run time.
+    the rate falls linearly to zero. `guidance` is put into the network itself for scenes, from half of the noise level
+    `guidance_floor` on and in full from twice it; the plan must then ask for none (`ddsr train plan --set guidance=1`).
+    1 leaves it out, and then the plan may ask for it at run time.
     """
 
     size: int = 128
@@ -59,7 +61,7 @@ class PcrConfig:
     ema: float = 0.98
     walk_steps: int = 3
     channel_noise: float = 1.0
-    guidance: float = 2.0
+    guidance: float = 1.0
     guidance_floor: float = 1.0
     lora_rank: int = 0
     held_out: int = 256
@@ -130,6 +132,18 @@ def guided_target(teacher: torch.nn.Module, free: Tensor, scenes: Tensor, config
     return target
 
 
+def _check(model: DiffusionModel) -> None:
+    """Refuse a pipeline whose network or latents are not as stage `diffusion` makes them.
+
+    Raises:
+        ModelError: another prediction type, scaled latents, or a schedule that is not uniform in log sigma.
+    """
+    steps, vae = np.diff(np.log(model.schedule.sigmas)), model.vae.config
+    plain = vae.scaling_factor == 1 and not vae.shift_factor
+    if model.prediction_type != "v_prediction" or not plain or not np.allclose(steps, steps[0], rtol=1e-3):
+        raise ModelError("this stage goes on with networks of stage `diffusion` only")
+
+
 def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, config: PcrConfig, *, seed: int = 0) -> Path:
     """Run the stage on the pipeline folder's network; returns the folder `unet/`. Resumes from the checkpoint."""
     accelerator = Accelerator()
@@ -139,6 +153,7 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     latents, text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, device)
     objective, run = Objective(DiffusionConfig(), model.schedule, model.vae, device), Run(folder, config, seed=seed)
+    _check(model)
     teacher, free = copy.deepcopy(model.unet), text([""])
     unet = model.unet.train().requires_grad_(True)
     if config.lora_rank:

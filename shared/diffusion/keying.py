@@ -36,6 +36,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
 from shared.errors import InvalidPrompt
+from shared.recipe import VERSION
 
 Array = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ class KeyStream:
     """Pseudo-random numbers of one key and purpose: ChaCha20 (RFC 8439) over zeros, read in order."""
 
     def __init__(self, key: bytes, purpose: str) -> None:
-        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ddsr1 {purpose}".encode()).derive(key)
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ddsr{VERSION} {purpose}".encode()).derive(key)
         self._cipher = Cipher(algorithms.ChaCha20(derived, bytes(16)), mode=None).encryptor()
 
     def bytes(self, count: int) -> bytes:

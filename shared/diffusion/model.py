@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,7 +41,7 @@ class Extras:
         face_floor, stego_floor: noise levels at which a face, and a stego, count as clean; None: the schedule's lowest.
         contrast: of a stego around middle grey, in (0, 1]; less leaves the generated latent room within 0..255.
         face_depth, stego_depth: noise levels to which the whitened walks climb; None: the schedule's highest.
-        face_knee, stego_knee: of the spacing of the whitened walks' levels (schedule.py, asinh_levels); None: Karras'.
+        face_knee, stego_knee: of the spacing of the whitened walks' levels (schedule.py, asinh_levels); None: 1.
         face_mean, face_deviation, stego_mean, stego_deviation: of the latents of faces, and of scenes, in each
             coordinate of the DCT (frames.py); None: 0 and 1.
         guidance: of the disguise walk, above the noise level `guidance_floor` (Ho and Salimans, 2022): the noise is
@@ -123,6 +125,7 @@ class DiffusionModel:
             config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(f"no diffusion pipeline could be loaded from '{root}': {type(error).__name__}") from error
+        _check(unet, vae, text)
         for part in (vae, unet, text):
             part.to(device).eval().requires_grad_(False)
         unet.to(memory_format=torch.channels_last)
@@ -214,7 +217,8 @@ class DiffusionModel:
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(b"ddsr model 1")
-        digest.update(json.dumps([self.prediction_type, self.image_size, vars(self.extras)], sort_keys=True).encode())
+        measured = {k: v for k, v in vars(self.extras).items() if v != getattr(Extras, k)}  # room for new fields
+        digest.update(json.dumps([self.prediction_type, self.image_size, measured], sort_keys=True).encode())
         digest.update(self.schedule.alpha_bar.astype("<f4").tobytes())
         digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
         for part in (self.vae, self.unet, self.text_encoder):
@@ -225,9 +229,22 @@ class DiffusionModel:
         return digest.hexdigest()[:16]
 
 
+def _check(unet: UNet2DConditionModel, vae: AutoencoderKL, text: CLIPTextModel) -> None:
+    """Refuse a network that takes more than a latent, a time and one text: SDXL, inpainting, and the like."""
+    u = unet.config
+    channels = {u.in_channels, u.out_channels, vae.config.latent_channels}
+    if u.addition_embed_type or len(channels) > 1 or u.cross_attention_dim != text.config.hidden_size:
+        raise ModelError("this is no pipeline of the kind of Stable Diffusion 1 and 2: one text encoder, plain latents")
+
+
 def _extras(root: str) -> Extras:
-    path = Path(root) / EXTRAS
-    if not path.is_file():
+    path: Path | None = Path(root) / EXTRAS
+    if not Path(root).is_dir():  # a hub id
+        try:
+            path = Path(hf_hub_download(root, EXTRAS))
+        except EntryNotFoundError:
+            path = None
+    if path is None or not path.is_file():
         return Extras()
     try:
         return Extras(**json.loads(path.read_text()))

@@ -171,10 +171,10 @@ def levels_of(
     whitened = solver_named(options.resolved_solver).whitened
     if SCHEMES[options.scheme].paper_spacing:
         levels = paper_levels(schedule, steps)
-    elif whitened and knee:
-        levels = asinh_levels(low, min(high, depth or high), steps, knee)
+    elif whitened:
+        levels = asinh_levels(low, min(high, depth or high), steps, knee or 1.0)
     else:
-        levels = karras_levels(low, min(high, depth or high) if whitened else high, steps)
+        levels = karras_levels(low, high, steps)
     listed: list[float] = levels.tolist()
     return listed
 

@@ -1,5 +1,6 @@
 """The comparison with the baseline at a size of seconds. What is counted is checked, what is timed is not."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bench import core, curve, faces, precision, report, timing
 from bench.baseline import Baseline
 from bench.judge import Judge
 from shared.diffusion.model import DiffusionModel
+from shared.diffusion.pipeline import hide
 from shared.diffusion.solvers import SOLVERS
 from shared.diffusion.walks import HideOptions
 
@@ -107,7 +109,7 @@ def test_faces_without_material_are_crops_and_say_so(monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(not os.environ.get(faces.MATERIAL), reason=f"{faces.MATERIAL} does not name the material")
 def test_the_judge_verifies_a_face_as_itself_and_not_as_another(tmp_path: Path) -> None:
     model, people = DiffusionModel.load(), faces.load_faces(4, 128)
-    judge = Judge.at_hand(model, tmp_path)
+    judge = Judge.at_hand(model, tmp_path, print)
     assert judge is not None
     assert judge.verified(people.pixels, people.pixels) == 1
     assert judge.verified(people.pixels, people.pixels[::-1]) == 0
@@ -115,4 +117,19 @@ def test_the_judge_verifies_a_face_as_itself_and_not_as_another(tmp_path: Path) 
 
 def test_without_material_there_is_no_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
     monkeypatch.delenv(faces.MATERIAL, raising=False)
-    assert Judge.at_hand(DiffusionModel.load(tiny_folder), tmp_path) is None
+    said: list[str] = []
+    assert Judge.at_hand(DiffusionModel.load(tiny_folder), tmp_path, said.append) is None
+    assert faces.MATERIAL in said[0]
+
+
+def test_a_guided_evaluation_counts_twice(tiny_folder: Path) -> None:
+    model, people = DiffusionModel.load(tiny_folder), faces.load_faces(2, 32)
+    model.extras = dataclasses.replace(model.extras, guidance=2.0, guidance_floor=0.0)
+    with core.evaluations(model.unet, 2) as count:
+        found = hide(model, people.pixels, people.identities, people.disguises, HideOptions(steps=3))
+    assert count[0] == found[0].evaluations == (3 + 1) + 2 * (3 + 1)
+
+
+def test_contenders_share_their_keys() -> None:
+    assert faces.load_faces(3, 32).nonces == faces.load_faces(3, 32).nonces
+    assert len(set(faces.load_faces(3, 32).nonces)) == 3

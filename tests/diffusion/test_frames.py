@@ -57,6 +57,8 @@ def test_both_frames_walk_the_same_way() -> None:
     plain = heun.receive(x, levels, bent, lambda: None)
     u = heun.receive(FRAME.enter(x, 0.05), levels, FRAME.rate(bent), lambda: None, FRAME.clock)
     torch.testing.assert_close(FRAME.leave(u, 10.0), plain, rtol=1e-3, atol=1e-3)
+    u = SOLVERS["adams-whitened"].receive(FRAME.enter(x, 0.05), levels, FRAME.rate(bent), lambda: None, FRAME.clock)
+    torch.testing.assert_close(FRAME.leave(u, 10.0), plain, rtol=1e-3, atol=1e-3)
 
 
 def test_the_whitened_walk_returns_closer_at_the_same_cost() -> None:

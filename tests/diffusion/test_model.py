@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -6,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
-from shared.diffusion.model import DiffusionModel
+from shared.diffusion import model as model_module
+from shared.diffusion.model import EXTRAS, DiffusionModel
 from shared.diffusion.tiny import build_tiny
 from shared.errors import ModelError, PromptTooLong, WrongPictureSize
 
@@ -102,3 +106,35 @@ def test_pickled_weights_are_refused_and_not_opened(part: str, name: str, tiny_f
 def test_no_pipeline_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         DiffusionModel.load(tmp_path)
+
+
+def test_a_network_that_wants_more_than_a_latent_and_a_text_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "inpainting")
+    channels = DiffusionModel.load(folder).latent_shape[0]
+    config = UNet2DConditionModel.load_config(folder, subfolder="unet")
+    more = UNet2DConditionModel.from_config({**config, "in_channels": 2 * channels + 1})
+    more.save_pretrained(folder / "unet")
+    with pytest.raises(ModelError, match="one text encoder"):
+        DiffusionModel.load(folder)
+
+
+def test_the_extras_of_a_hub_model_are_fetched_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / EXTRAS).write_text(json.dumps({"contrast": 0.5}))
+    asked = []
+
+    def download(repository: str, name: str) -> str:  # the hub itself is out of reach of a test
+        asked.append((repository, name))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(model_module, "hf_hub_download", download)
+    assert model_module._extras("someone/faces").contrast == 0.5
+    assert asked == [("someone/faces", EXTRAS)]
+
+
+def test_fields_that_say_nothing_do_not_change_the_fingerprint(tiny: DiffusionModel) -> None:
+    before, kept = tiny.fingerprint, tiny.extras
+    tiny.extras = dataclasses.replace(kept, face_knee=None)
+    assert tiny._fingerprint() == before
+    tiny.extras = dataclasses.replace(kept, face_knee=0.7)
+    assert tiny._fingerprint() != before
+    tiny.extras = kept

@@ -51,7 +51,7 @@ def test_a_matched_pair_retraces_itself(name: str, eps: Eps, falling: bool, monk
     assert float((back - end).abs().max()) < 1e-9
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("heun", 2)])
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("heun", 2), ("adams-whitened", 2)])
 def test_an_explicit_solver_has_its_order(name: str, order: int) -> None:
     x, a, b = start(), 0.05, 10.0
     exact = x * ((S**2 + b**2) / (S**2 + a**2)).sqrt()
@@ -69,6 +69,19 @@ def test_the_explicit_second_order_pair_returns_closer_than_the_first_order_pair
         up = SOLVERS[name].send(start(), levels[::-1], bent, lambda: None)
         distance[name] = float((SOLVERS[name].receive(up, levels[::-1], bent, lambda: None) - start()).abs().max())
     assert distance["heun"] < distance["ddim"] / 5
+
+
+def test_adams_takes_one_evaluation_a_step_and_one_to_begin_with() -> None:
+    calls: list[float] = []
+
+    def counted(x: Tensor, sigma: float) -> Tensor:
+        calls.append(sigma)
+        return gaussian(x, sigma)
+
+    levels = karras_levels(0.05, 10.0, 6).tolist()
+    SOLVERS["adams-whitened"].receive(start(), levels, counted, lambda: None)
+    assert len(calls) == 7
+    assert sorted(set(calls)) == levels[:-1]
 
 
 def test_heun_takes_two_evaluations_and_ddim_one() -> None:

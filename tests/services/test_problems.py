@@ -119,7 +119,7 @@ def test_what_recover_refuses(receiver: Clients) -> None:
     client = receiver(rate_limit="")
     stego = {"stego": ("a.png", encoded(face()))}
     prompt = {"identity_prompt": PROMPT}
-    other = "ddsr1." + "A" * 20
+    other = "ddsr2." + "A" * 20
     for recipe, status, code in [
         (None, 422, "missing-recipe"),
         (CANARY, 422, "invalid-recipe"),

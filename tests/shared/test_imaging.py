@@ -11,7 +11,7 @@ from PIL import Image
 from shared.errors import BrokenPicture, DdsrError, PictureTooLarge, UnsupportedPicture, WrongPictureSize
 from shared.imaging import MIN_SIDE, Pixels, decode_upload, encode_picture, fit_square, read_recipe
 
-RECIPE = "ddsr1.eyJ4IjoxfQ"
+RECIPE = "ddsr2.eyJ4IjoxfQ"
 
 
 def picture(height: int = 20, width: int = 30) -> Pixels:

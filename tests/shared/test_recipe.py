@@ -58,7 +58,7 @@ def test_fields_out_of_range(changes: dict[str, object]) -> None:
 
 def test_another_version_is_a_mismatch() -> None:
     with pytest.raises(RecipeMismatch):
-        Recipe.from_text(GOOD.to_text().replace("ddsr1", "ddsr2"))
+        Recipe.from_text(GOOD.to_text().replace("ddsr2", "ddsr1"))
 
 
 def test_length_is_bounded() -> None:

@@ -1,6 +1,7 @@
 """All stages one after the other, at the size of seconds, through the command line; then the product on the result."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from shared.diffusion.clip import load_clip
 from shared.diffusion.model import EXTRAS, DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.walks import HideOptions
+from shared.errors import ModelError
 from training.data import load_tars
 
 
@@ -57,6 +59,14 @@ def test_pcr_changes_the_network_and_its_weight_matters(runs: Path) -> None:
     )
     assert not first.equal(with_pcr)
     assert not with_pcr.equal(without)
+
+
+def test_pcr_refuses_a_network_of_another_kind(runs: Path, material: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(runs / "model", tmp_path / "epsilon")
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("v_prediction", "epsilon"))
+    with pytest.raises(ModelError, match="stage `diffusion`"):
+        run("pcr", "--material", material, "--runs", runs, "--tiny", "--pipeline", folder, "--name", "other")
 
 
 def _packed(runs: Path) -> Path:
