@@ -102,7 +102,7 @@ class WorkerSettings(_Settings):
 class StackSettings(_Settings):
     """`ddsr up`: where the processes of one machine live."""
 
-    state: Path = Field(default_factory=state_folder, description="keys, Redis data, logs")
+    state: Path = Field(default_factory=state_folder, description="keys, Redis data")
     host: str = "127.0.0.1"
     sender_port: int = Field(default=8001, ge=0, le=65535)
     receiver_port: int = Field(default=8002, ge=0, le=65535)

@@ -1,6 +1,6 @@
 """The kiosk: captures a face, hides it through the sender, and sends the stego, and nothing else, to the backend.
 
-    python -m examples.face_verification.kiosk eileen --picture face.jpg
+    python -m examples.face_verification.kiosk eileen --picture face.jpg --prompts prompts.json --key-file backend.key
 
 The identity prompt comes from `--prompts` (the kiosk's copy of the file that the backend has) and goes to the sender
 only. The sender is the kiosk's own, on its own machine or behind TLS: `DDSR_SENDER_URL`. Prints the backend's answer.

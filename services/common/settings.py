@@ -49,7 +49,7 @@ class ServiceSettings(BaseSettings):
     retry_after: int = Field(default=2, ge=1, description="the hint of 202 and of 503")
     stream_seconds: float = Field(default=3600.0, gt=0, description="the longest event stream")
 
-    rate_limit: str = Field(default="60/minute", description="POSTs of one key or address; empty: none")
+    rate_limit: str = Field(default="60/minute", description="POSTs of one key, without keys of all; empty: none")
     poll_limit: str = Field(default="1200/minute", description="other requests for jobs; empty: none")
 
     log_level: str = "info"
