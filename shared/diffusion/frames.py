@@ -17,6 +17,7 @@ a walk need not climb to where the picture has drowned, and the mean and the var
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -108,8 +109,9 @@ class Whitened:
         return dct2(noise) * self.temperature
 
 
+@cache
 def dct_matrix(size: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix, float64 (frequency, place)."""
+    """The orthonormal DCT-II as a matrix, float64 (frequency, place); not to be written to."""
     k, n = torch.arange(size, dtype=torch.float64), torch.arange(size, dtype=torch.float64)
     matrix: Tensor = torch.cos(torch.pi * (n[None] + 0.5) * k[:, None] / size) * (2 / size) ** 0.5
     matrix[0] /= 2**0.5
