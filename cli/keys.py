@@ -47,7 +47,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _load(folder: Path) -> Keyring:
+    """The keys of a folder; a folder without any is refused, for the keyring would make one in it."""
     try:
+        if not any(folder.glob("*.key")):
+            raise KeyFileError(f"{folder} holds no key (*.key); a worker or a service makes its first one at start")
         return Keyring.load_or_create(folder)
     except DdsrError as error:
         raise _refused(error) from None

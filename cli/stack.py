@@ -22,6 +22,7 @@ from typing import IO, Annotated, Any, TextIO
 
 import redis
 import typer
+from pydantic import ValidationError
 
 from cli.supervisor import Part, StartError, Supervisor
 from shared import jobs_records as records
@@ -218,24 +219,37 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def up(
-        state: Annotated[Path | None, typer.Option(help="Folder of keys and Redis data.")] = None,
-        host: Annotated[str, typer.Option(help="Address of both services.")] = "127.0.0.1",
-        sender_port: Annotated[int, typer.Option(help="Port of POST /hide.")] = 8001,
-        receiver_port: Annotated[int, typer.Option(help="Port of POST /recover.")] = 8002,
-        workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
-        metrics_port: Annotated[int, typer.Option(help="Prometheus port of the first worker; 0: none.")] = 9464,
+        state: Annotated[Path | None, typer.Option(help="Folder of keys and Redis data; else DDSR_STATE.")] = None,
+        host: Annotated[str | None, _option("host", "Address of both services")] = None,
+        sender_port: Annotated[int | None, _option("sender_port", "Port of POST /hide")] = None,
+        receiver_port: Annotated[int | None, _option("receiver_port", "Port of POST /recover")] = None,
+        workers: Annotated[int | None, _option("workers", "Worker processes")] = None,
+        metrics_port: Annotated[
+            int | None, _option("metrics_port", "Prometheus port of the first worker, 0: none")
+        ] = None,
     ) -> None:
         """Run Redis, worker, sender and receiver in the foreground until Ctrl-C."""
-        chosen: dict[str, Any] = {
-            "host": host,
-            "sender_port": sender_port,
-            "receiver_port": receiver_port,
-            "workers": workers,
-            "metrics_port": metrics_port,
-        }
-        if state is not None:
-            chosen["state"] = state.absolute()
-        raise typer.Exit(run(StackSettings(**chosen)))
+        given = {
+            "state": state, "host": host, "sender_port": sender_port, "receiver_port": receiver_port,
+            "workers": workers, "metrics_port": metrics_port,
+        }  # fmt: skip
+        raise typer.Exit(run(_settings({name: value for name, value in given.items() if value is not None})))
+
+
+def _option(name: str, words: str) -> Any:
+    """An option without a default of its own, which would beat the environment; the help shows the setting's."""
+    default = StackSettings.model_fields[name].default
+    return typer.Option(help=f"{words}; else DDSR_{name.upper()}.", show_default=str(default))
+
+
+def _settings(given: dict[str, Any]) -> StackSettings:
+    """The options given, and the environment for the rest. Raises typer.BadParameter for a value that is none."""
+    try:
+        settings = StackSettings(**given)
+    except ValidationError as error:
+        names = ", ".join(str(part) for item in error.errors() for part in item["loc"])
+        raise typer.BadParameter(f"no value for {names}, given as an option or as DDSR_ variable") from None
+    return settings.model_copy(update={"state": settings.state.absolute()})  # Redis starts in a folder of its own
 
 
 def run(settings: StackSettings, **stack_options: Any) -> int:

@@ -26,7 +26,7 @@ from evaluation.runs import Progress, Provenance, Row, Run, silent
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Hidden, hide, recover
 from shared.diffusion.walks import HideOptions
-from shared.recipe import NONCE_BYTES, Recipe
+from shared.recipe import NONCE_BYTES, VERSION, Recipe
 
 RECOVERED = "recovered"
 
@@ -71,6 +71,10 @@ class Bench:
         """A wrong prompt for the face at `index`: another one's of the gallery, whatever the limit."""
         pool = [prompts.identity(sample.fields) for sample in self.gallery or self.faces]
         return prompts.wrong(self.prompts[index], pool, [self.seed, *self.faces[index].name.encode()])
+
+    def setup(self) -> Row:
+        """What all rows depend on, whatever the table. The version: a stego is recovered by the method that made it."""
+        return {"model": self.model.fingerprint, "method": VERSION, "seed": self.seed, "data": self.data}
 
     def provenance(self) -> Provenance:
         return Provenance.here(self.model.fingerprint, self.seed, self.device, self.data)
@@ -157,12 +161,12 @@ def counted(model: DiffusionModel, batch: int) -> Iterator[list[int]]:
 
 
 def trials_of(bench: Bench, options: HideOptions) -> Run:
-    """The store of all trials of one model and way of hiding; rows of another seed or set are refused."""
+    """The store of all trials of one model and way of hiding; rows of another seed, set or method are
+    refused."""
     words = (options.scheme, options.resolved_solver, str(options.resolved_steps))
     name = trials_name(*words, bench.model.fingerprint)
     if name not in bench.trials:
-        setup = {"model": bench.model.fingerprint, "seed": bench.seed, "data": bench.data, "options": words}
-        bench.trials[name] = Run(bench.out / "trials" / name, setup)
+        bench.trials[name] = Run(bench.out / "trials" / name, {**bench.setup(), "options": words})
     return bench.trials[name]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, conv2d
 
 from evaluation.data import Picture
-from evaluation.metrics import Figure, area_under_roc, share
+from evaluation.metrics import Figure, Fold, area_within, share
 from evaluation.runs import Progress, silent
 
 _KV = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
@@ -49,12 +49,11 @@ class SmallXuNet(nn.Module):
 
 @dataclass(frozen=True)
 class Detection:
-    """Held-out result of two folds: accuracy (chance .5), area under the ROC, and the scores behind them."""
+    """Held-out result of two folds: accuracy (chance .5), mean area under the ROC, and each fold's scores."""
 
     accuracy: Figure
     auc: float
-    cover_scores: NDArray[np.float64]
-    stego_scores: NDArray[np.float64]
+    folds: tuple[Fold, ...]
 
 
 def detect(covers: Picture, stegos: Picture, *, seed: int, epochs: int, progress: Progress = silent) -> Detection:
@@ -67,14 +66,14 @@ def detect(covers: Picture, stegos: Picture, *, seed: int, epochs: int, progress
     if len(covers) != len(stegos) or len(covers) < 8:
         raise ValueError("the detector needs at least 8 pairs")
     order = np.random.default_rng(seed).permutation(len(covers))
-    scores = np.zeros((2, len(covers)))
+    folds: list[Fold] = []
     for fold in range(2):
         progress("detector", fold, 2)
         held, kept = order[fold::2], order[1 - fold :: 2]
         net = _train(covers[kept], stegos[kept], seed + fold, epochs)
-        scores[0, held], scores[1, held] = _judge(net, covers[held]), _judge(net, stegos[held])
-    right = np.concatenate([scores[0] < 0, scores[1] >= 0])
-    return Detection(share(right), area_under_roc(scores[0], scores[1]), scores[0], scores[1])
+        folds.append((_judge(net, covers[held]), _judge(net, stegos[held])))
+    right = np.concatenate([side for cover, stego in folds for side in (cover < 0, stego >= 0)])
+    return Detection(share(right), area_within(folds), tuple(folds))
 
 
 def _train(covers: Picture, stegos: Picture, seed: int, epochs: int) -> SmallXuNet:

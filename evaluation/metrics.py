@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from evaluation.data import Picture
 
+Fold = tuple[NDArray[np.float64], NDArray[np.float64]]  # scores of covers and of stegos, by one judge
 IDENTICAL_DB = 100.0  # PSNR given to identical pictures, whose true one is infinite and would swallow a mean
 _RESAMPLES = 2000
 _Z95 = float(norm.ppf(0.975))
@@ -131,6 +132,11 @@ def roc(covers: NDArray[np.float64], stegos: NDArray[np.float64]) -> tuple[NDArr
     false = 1 - np.searchsorted(np.sort(covers), thresholds, side="left") / len(covers)
     true = 1 - np.searchsorted(np.sort(stegos), thresholds, side="left") / len(stegos)
     return false, true
+
+
+def area_within(folds: Sequence[Fold]) -> float:
+    """Mean of the folds' areas: scores of two judges have scales of their own, and one ROC of both would mix these."""
+    return float(np.mean([area_under_roc(covers, stegos) for covers, stegos in folds]))
 
 
 def area_under_roc(covers: NDArray[np.float64], stegos: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""Plots and contact sheets of a run folder, as PNG."""
+"""Plots and sheets of pictures of a run folder, as PNG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,19 +111,6 @@ def _saved(figure: plt.Figure, path: Path) -> Path:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return path
-
-
-def contact_sheet(folder: Path, path: Path, *, kinds: Sequence[str], count: int = 8, columns: int = 8) -> Path | None:
-    """Pictures kept by a run, the first `count` by name: blocks of `columns`, in each one row a kind; None if none
-    were kept."""
-    files = [sorted((folder / "pictures" / kind).glob("*.png"))[:count] for kind in kinds]
-    if not all(files):
-        return None
-    columns = min(columns, len(files[0]))
-    blocks = range(0, len(files[0]) // columns * columns, columns)
-    rows = [_row(kind[start : start + columns]) for start in blocks for kind in files]
-    Image.fromarray(np.concatenate(rows)).save(path)
     return path
 
 

@@ -84,13 +84,7 @@ def run(bench: Bench, options: ReversibilityOptions, eyes: Eyes = BLIND, *, name
 def setup_of(bench: Bench, options: ReversibilityOptions) -> Row:
     """What the rows depend on, so that rows of different questions never mix."""
     names = [recogniser.name for recogniser in bench.recognisers]
-    return {
-        "model": bench.model.fingerprint,
-        "seed": bench.seed,
-        "data": bench.data,
-        "recognisers": names,
-        "options": options.as_dict(),
-    }
+    return {**bench.setup(), "recognisers": names, "options": options.as_dict()}
 
 
 def _rows(bench: Bench, store: Run, indices: Sequence[int], options: ReversibilityOptions, eyes: Eyes) -> list[Row]:
@@ -209,8 +203,8 @@ def identity_figures(
 ) -> dict[str, Row]:
     """Of each recogniser: similarity, share verified, confidence, place among strangers.
 
-    A picture without a face of its own counts as not verified. `like_strangers` compares attacks: the mean
-    similarity and its interval against the mean of strangers, and of strangers of the same description.
+    A picture without a face of its own counts as not verified. `strangers` holds what attacks are compared with
+    (`strangers_bound`): the mean similarity of strangers, and of strangers of the same description.
     """
     return {name: _one_identity(rows, kind, one, seed) for name, one in calibrations.items()}
 
@@ -260,8 +254,18 @@ def clip_figures(rows: Sequence[Row], seed: int) -> Row:
     }
 
 
-def strangers_bound(figures: Mapping[str, Any]) -> bool:
-    """Whether an attack's mean similarity is, within its interval, no higher than between strangers of the
-    same description (or any)."""
-    floor = max(figures["strangers"]["mean"], figures["strangers"]["described"])
-    return bool(np.less_equal(figures["similarity"]["low"], floor))
+def strangers_bound(figures: Mapping[str, Any], kind: str) -> str:
+    """Whether the mean similarity of an attack, one of ATTACKS, is no higher than between strangers.
+
+    Only `near` knows the description: its floor is the mean of strangers of the same description, where that is higher.
+
+    Returns: "yes" if the whole interval lies at or below the floor, "no" if all of it lies above, else "undecided";
+    so few faces decide nothing. One face has no interval.
+    """
+    strangers, found = figures["strangers"], figures["similarity"]
+    floor = max(strangers["mean"], strangers["described"]) if kind == "near" else strangers["mean"]
+    if found["count"] < 2:
+        return "undecided"
+    if found["high"] <= floor:
+        return "yes"
+    return "no" if found["low"] > floor else "undecided"

@@ -132,7 +132,7 @@ def attacks(table: Row) -> Lines:
                 lent = one.get("similarity" + BORROWED)
                 shown = f"no face; {figure(lent, 3)} where it was" if lent else "no face"
                 verified = figure(one["verified"], 1, percent=True)
-                rows.append((ATTACK_NAMES[kind], name, shown, "-", "yes", found, verified, floor))
+                rows.append((ATTACK_NAMES[kind], name, shown, "-", "-", found, verified, floor))
                 continue
             rows.append(
                 (
@@ -140,7 +140,7 @@ def attacks(table: Row) -> Lines:
                     name,
                     figure(one["similarity"], 3),
                     f"{one['strangers']['mean']:.3f} / {one['strangers']['described']:.3f}",
-                    "yes" if strangers_bound(one) else "**no**",
+                    "**no**" if (bound := strangers_bound(one, kind)) == "no" else bound,
                     found,
                     figure(one["verified"], 1, percent=True),
                     floor,
@@ -158,6 +158,9 @@ def attacks(table: Row) -> Lines:
         "",
         *markdown(("attack", "PSNR", "SSIM"), fidelity),
         *markdown(head, rows),
+        "Bounded: *yes* where the whole interval of the similarity lies at or below the mean of strangers (for one "
+        "word off: of strangers of the same description), *no* where all of it lies above, else *undecided*.",
+        "",
     ]
 
 

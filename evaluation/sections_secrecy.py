@@ -59,8 +59,9 @@ def _detector(scheme: str, table: Row) -> Lines:
         return []
     rows = [(name, figure(one["accuracy"], 3), area(one)) for name, one in found.items() if isinstance(one, dict)]
     words = (
-        f"Trained detector (after XuNet, {found['epochs']} epochs, two folds of {found['training_pictures']} pairs), "
-        f"`{scheme}`; the LSB rows tell what it can find at this number of pictures:"
+        f"Trained detector (after XuNet, {found['epochs']} epochs), `{scheme}`. Each of two networks learns from half "
+        f"of the pairs, {found['training_pictures']}, and judges the other half; the area is the mean of both. The LSB "
+        "rows tell what they can find at this number of pictures:"
     )
     return [words, "", *markdown(("", "accuracy", "area under ROC"), rows)]
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation import stegexpose
 from evaluation.attack import recognition_attack
@@ -20,7 +19,7 @@ from evaluation.detector import detect
 from evaluation.features import Features
 from evaluation.identity import embedded
 from evaluation.latents import plain_samples
-from evaluation.metrics import area_under_roc, mean, roc, share
+from evaluation.metrics import Fold, area_under_roc, area_within, mean, roc, share
 from evaluation.runs import Row, Run, batches
 from shared.diffusion.walks import HideOptions
 
@@ -44,8 +43,8 @@ def run(bench: Bench, options: SecurityOptions, features: Features | None = None
     name = f"security/{options.hide.scheme}"
     hide = options.hide
     words = [hide.scheme, hide.resolved_solver, hide.resolved_steps]
-    setup = {"model": bench.model.fingerprint, "seed": bench.seed, "data": bench.data, "options": words}
-    store, keys, start = Run(bench.out / name, setup), bench.names, time.process_time()
+    store = Run(bench.out / name, {**bench.setup(), "options": words})
+    keys, start = bench.names, time.process_time()
     stegos = _stegos(bench, store, hide)
     covers, plain = _covers(bench, store, hide)
     others = {"cover": covers} if np.array_equal(covers, plain) else {"cover": covers, "plain": plain}
@@ -106,7 +105,7 @@ def steganalysis(covers: Picture, stegos: Picture, seed: int) -> Row:
     singles = {name: _single_auc([[one[name] for one in side] for side in parts]) for name in parts[0][0]}
     return {
         "auc": area_under_roc(cover, stego),
-        "auc_interval": auc_interval(cover, stego, seed),
+        "auc_interval": auc_interval([(cover, stego)], seed),
         "accuracy": share(right).as_dict(),
         "cover_score": mean(cover, seed).as_dict(),
         "stego_score": mean(stego, seed).as_dict(),
@@ -120,12 +119,17 @@ def _single_auc(sides: Sequence[Sequence[float | None]]) -> float | None:
     return area_under_roc(*known) if all(len(side) for side in known) else None
 
 
-def auc_interval(covers: NDArray[np.float64], stegos: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the area under the ROC (500 resamples of both sides)."""
+def auc_interval(folds: Sequence[Fold], seed: int) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of `area_within` (500 resamples of both sides of every fold)."""
     rng = np.random.default_rng(seed)
-    draws = [area_under_roc(rng.choice(covers, len(covers)), rng.choice(stegos, len(stegos))) for _ in range(500)]
+    draws = [area_within([_resampled(rng, fold) for fold in folds]) for _ in range(500)]
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _resampled(rng: np.random.Generator, fold: Fold) -> Fold:
+    covers, stegos = fold
+    return rng.choice(covers, len(covers)), rng.choice(stegos, len(stegos))
 
 
 def _control(covers: Picture, seed: int) -> Row:
@@ -138,7 +142,7 @@ def _control(covers: Picture, seed: int) -> Row:
         dirty = np.array([stegexpose.fused(stegexpose.scores(picture)) for picture in marked])
         table[f"lsb {rate:g}"] = {
             "auc": area_under_roc(clean, dirty),
-            "auc_interval": auc_interval(clean, dirty, seed),
+            "auc_interval": auc_interval([(clean, dirty)], seed),
             "score": mean(dirty, seed).as_dict(),
         }
     return table
@@ -152,13 +156,13 @@ def _trained(bench: Bench, others: Mapping[str, Picture], stegos: Picture, epoch
     for rate in (0.25, 1.0):
         marked = np.stack([stegexpose.embed_lsb(picture, rate, rng) for picture in covers])
         pairs[f"lsb {rate:g} against cover"] = (covers, marked)
-    table: Row = {"epochs": epochs, "training_pictures": len(covers)}
+    table: Row = {"epochs": epochs, "training_pictures": len(covers) // 2}
     for name, (first, second) in pairs.items():
         found = detect(first, second, seed=bench.seed, epochs=epochs, progress=bench.progress)
         table[name] = {
             "accuracy": found.accuracy.as_dict(),
             "auc": found.auc,
-            "auc_interval": auc_interval(found.cover_scores, found.stego_scores, bench.seed),
+            "auc_interval": auc_interval(found.folds, bench.seed),
         }
     return table
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -35,3 +36,12 @@ def test_unknown_and_damaged(tmp_path: Path) -> None:
     assert code == 1
     assert "0600" in shown
     assert run("show", str(tmp_path / "nowhere"))[0] == 2
+
+
+@pytest.mark.parametrize("words", [("show",), ("rotate",), ("destroy", "0" * 16)])
+def test_a_folder_without_keys_gets_none(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A mistyped folder that exists; a key made in it would be nobody's."""
+    code, said = run(words[0], str(tmp_path), *words[1:])
+    assert code == 1
+    assert "no key" in said
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Help, examples, exit codes, colours, completion, of the real program."""
 
+import importlib
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ import typer
 
 from cli.examples import EXAMPLES
 from cli.main import EXIT_CODES, app, main
+from cli.train import configured
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-c", "import sys; sys.argv[0] = 'ddsr'; from cli.main import main; main()"]
@@ -51,6 +53,20 @@ def test_examples_are_understood(name: str, tmp_path: Path, monkeypatch: pytest.
         start = ["ddsr", *name.split()]
         assert words[: len(start)] == start
         COMMANDS[name].make_context(name, words[len(start) :]).close()  # raises for an unknown option or a bad value
+
+
+def test_fields_that_examples_set_exist() -> None:
+    seen = []
+    for name in (name for name in EXAMPLES if name.startswith("train ")):
+        command, stage = COMMANDS[name], name.removeprefix("train ")
+        for example in EXAMPLES[name]:
+            given = command.make_context(name, shlex.split(example)[3:], resilient_parsing=True).params
+            if given.get("set"):
+                module = importlib.import_module(f"training.{stage}")
+                config = module.TINY if given["tiny"] else getattr(module, f"{stage.capitalize()}Config")()
+                configured(config, given["set"])  # raises for an unknown field or a value that is none
+                seen += given["set"]
+    assert seen
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -21,9 +21,11 @@ from evaluation.detector import detect
 from evaluation.errors import MaterialMissing
 from evaluation.identity import BORROWED, compare, embedded, identify
 from evaluation.lpips import read_arrays
+from evaluation.metrics import area_under_roc, area_within
 from evaluation.mtcnn import non_maximum_suppression
 from evaluation.noise import correlation, lengths_found, linkage, openings, reflected
 from evaluation.recognisers import load
+from evaluation.security import auc_interval
 from evaluation.stegexpose import embed_lsb
 from shared.diffusion.keying import GROUP, Mixing, MixingPlan, from_coordinates, to_coordinates
 from tests.evaluation.conftest import CentreFinder, drawn_samples, mean_colours
@@ -192,7 +194,7 @@ def test_group_lengths_link_a_rotation_inside_groups_and_not_fresh_lengths() -> 
         mixed.append(mixing.hide(face)[0])
         groups = to_coordinates(face)[plan.face_order].reshape(plan.groups, GROUP)
         turned = np.empty(groups.size)
-        turned[plan.stego_order] = np.einsum("gij,gj->gi", mixing.rotations, groups).ravel()
+        turned[plan.stego_order] = mixing.rotations.apply(groups).ravel()
         rotated.append(from_coordinates(turned, plan.shape))
     found = linkage(faces, np.stack(rotated), 0, plan)
     assert found["group lengths"]["rank-1"]["value"] == 1
@@ -223,9 +225,19 @@ def test_detector_finds_replaced_bits_and_not_what_is_not_there() -> None:
     found = detect(covers, marked, seed=0, epochs=25)
     assert found.accuracy.low > 0.6  # far from chance, from twelve pairs a fold
     assert found.auc > 0.75
+    assert [len(side) for fold in found.folds for side in fold] == [12] * 4
+    assert found.auc == pytest.approx(np.mean([area_under_roc(*fold) for fold in found.folds]))
     others = np.stack([cover(100 + i, 48) // 2 * 2 for i in range(24)])
     idle = detect(covers, others, seed=0, epochs=10)
     assert idle.accuracy.low < 0.5 < idle.accuracy.high
+
+
+def test_the_area_of_two_networks_does_not_mix_their_scales() -> None:
+    covers, stegos = np.arange(6.0), np.arange(6.0) + 100
+    folds = [(covers, stegos), (covers - 1000, stegos - 1000)]
+    assert area_under_roc(*(np.concatenate(side) for side in zip(*folds, strict=True))) < 0.8
+    assert area_within(folds) == 1
+    assert auc_interval(folds, 0) == (1, 1)  # drawn within each fold, in which all is told apart
 
 
 def _png(path: Path, value: int = 100) -> None:

@@ -105,6 +105,8 @@ def test_security_compares_with_plain_samples_of_the_same_prompts(bench: Bench) 
     assert curve["true"][-1] == 1
     assert np.all(np.diff(curve["true"]) >= 0)
     assert 0 <= table["detector"]["stego against cover"]["accuracy"]["value"] <= 1
+    assert table["detector"]["training_pictures"] == 4
+    assert "half of the pairs, 4, and judges the other half" in write_report(bench.out).read_text()
     unprotected = table["recognition"]["unprotected"]["recognisers"]["mean-colours"]
     assert unprotected["rank-1"]["value"] < unprotected["rank-1-chance"]
     # 8 faces of 4 people: one other picture of the probe's identity among seven.
@@ -211,6 +213,43 @@ def test_trials_of_another_seed_are_refused(bench: Bench) -> None:
     reversibility.run(few, options(attacks=False, degradations=()))
     with pytest.raises(InvalidOption, match="another setup"):
         reversibility.run(replace(few, seed=4, trials={}), options(attacks=False, degradations=()), name="again")
+
+
+def test_rows_of_another_version_of_the_method_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else new mixing would recover what old mixing hid."""
+    few = replace(bench, faces=bench.faces[:2])
+    reversibility.run(few, options(attacks=False, degradations=()))
+    security.run(few, security.SecurityOptions(QUICK, epochs=0))
+    monkeypatch.setattr(trials, "VERSION", trials.VERSION + 1)
+    new = replace(few, trials={})
+    for run in (
+        lambda: reversibility.run(new, options(attacks=False, degradations=())),
+        lambda: reversibility.run(new, options(attacks=False, degradations=()), name="again"),  # old trials
+        lambda: security.run(new, security.SecurityOptions(QUICK, epochs=0)),
+    ):
+        with pytest.raises(InvalidOption, match="another setup"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "count", "verdict"),
+    [
+        ("wrong", 0.05, 0.1, 9, "yes"),
+        ("wrong", 0.05, 0.15, 9, "undecided"),  # the low end below the floor proves nothing
+        ("wrong", 0.11, 0.15, 9, "no"),  # below those of the same description, which this attacker does not know
+        ("none", 0.11, 0.15, 9, "no"),
+        ("near", 0.11, 0.15, 9, "yes"),
+        ("near", 0.19, 0.25, 9, "undecided"),
+        ("near", 0.21, 0.25, 9, "no"),
+        ("wrong", 0.05, 0.05, 1, "undecided"),
+    ],
+)
+def test_an_attack_is_bounded_by_strangers(kind: str, low: float, high: float, count: int, verdict: str) -> None:
+    figures = {
+        "strangers": {"mean": 0.1, "described": 0.2},
+        "similarity": {"value": (low + high) / 2, "low": low, "high": high, "count": count},
+    }
+    assert reversibility.strangers_bound(figures, kind) == verdict
 
 
 def test_evaluations_are_counted_on_both_sides(bench: Bench) -> None:
