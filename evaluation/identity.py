@@ -121,17 +121,33 @@ def compare(
     """Similarity of each picture to the original at its place.
 
     Returns: for each picture `face` (confidence, 0 if none) and `similarity`: name -> value. Without a face
-    of its own the names carry BORROWED; where even the original shows no face, there is no value.
+    of its own the names carry BORROWED; where even the original shows no face, there is no value. `others`: name ->
+    mean similarity of the picture to the originals at the other places, the control for what a picture shares with
+    any face of the set; absent where there are none.
     """
     own = identify(pictures, finder, recognisers)
     lost = [i for i, one in enumerate(own.found) if one.face is None]
     rows: list[dict[str, Any]] = [{"face": round(one.confidence, 4), "similarity": {}} for one in own.found]
     _fill(rows, range(len(rows)), originals, own, recognisers, "")
+    _control(rows, originals, own, recognisers)
     if lost:
         base = originals.part(lost)
         lent = identify(pictures[lost], finder, recognisers, borrowed=base.found)
         _fill(rows, lost, base, lent, recognisers, BORROWED)
     return rows
+
+
+def _control(
+    rows: list[dict[str, Any]], originals: Identified, own: Identified, recognisers: Sequence[Recogniser]
+) -> None:
+    for recogniser in recognisers:
+        known, seen = originals.vectors[recogniser.name], own.vectors[recogniser.name]
+        there = ~np.isnan(known[:, 0])
+        for place, row in enumerate(rows):
+            others = there & (np.arange(len(there)) != place)
+            if others.any() and not np.isnan(seen[place, 0]):
+                alike = recogniser.similarity(known[others], seen[place : place + 1])
+                row.setdefault("others", {})[recogniser.name] = round(float(alike.mean()), 5)
 
 
 def _fill(

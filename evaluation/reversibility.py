@@ -204,7 +204,8 @@ def identity_figures(
     """Of each recogniser: similarity, share verified, confidence, place among strangers.
 
     A picture without a face of its own counts as not verified. `strangers` holds what attacks are compared with
-    (`strangers_bound`): the mean similarity of strangers, and of strangers of the same description.
+    (`strangers_bound`): the mean similarity of strangers, of strangers of the same description, and of these very
+    pictures to the other originals of their batch, `drawn`, where there are any.
     """
     return {name: _one_identity(rows, kind, one, seed) for name, one in calibrations.items()}
 
@@ -228,6 +229,9 @@ def _one_identity(rows: Sequence[Row], kind: str, calibration: Calibration, seed
         figures["similarity"] = mean(own, seed).as_dict()
         figures["confidence"] = mean([calibration.confidence(value) for value in own], seed).as_dict()
         figures["strangers"] = {"mean": calibration.stranger_mean, "described": calibration.described_mean}
+        control = [row[kind]["others"][name] for row in rows if name in row[kind].get("others", {})]
+        if control:
+            figures["strangers"]["drawn"] = float(np.mean(control))
         ranks = [calibration.percentile(value) for value in own]
         figures["stranger_percentile"] = mean(ranks, seed).as_dict()
     if borrowed:
@@ -257,13 +261,15 @@ def clip_figures(rows: Sequence[Row], seed: int) -> Row:
 def strangers_bound(figures: Mapping[str, Any], kind: str) -> str:
     """Whether the mean similarity of an attack, one of ATTACKS, is no higher than between strangers.
 
-    Only `near` knows the description: its floor is the mean of strangers of the same description, where that is higher.
+    The floor is the mean of strangers, or, where that is higher, of the attack's own pictures and other people: what a
+    model draws has something of its usual face. Only `near` knows the description, and strangers of one description
+    count for it, too.
 
     Returns: "yes" if the whole interval lies at or below the floor, "no" if all of it lies above, else "undecided";
     so few faces decide nothing. One face has no interval.
     """
     strangers, found = figures["strangers"], figures["similarity"]
-    floor = max(strangers["mean"], strangers["described"]) if kind == "near" else strangers["mean"]
+    floor = max(value for name, value in strangers.items() if name != "described" or kind == "near")
     if found["count"] < 2:
         return "undecided"
     if found["high"] <= floor:

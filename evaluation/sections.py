@@ -139,7 +139,7 @@ def attacks(table: Row) -> Lines:
                     ATTACK_NAMES[kind],
                     name,
                     figure(one["similarity"], 3),
-                    f"{one['strangers']['mean']:.3f} / {one['strangers']['described']:.3f}",
+                    " / ".join(f"{one['strangers'].get(k, float('nan')):.3f}" for k in ("mean", "described", "drawn")),
                     "**no**" if (bound := strangers_bound(one, kind)) == "no" else bound,
                     found,
                     figure(one["verified"], 1, percent=True),
@@ -148,8 +148,8 @@ def attacks(table: Row) -> Lines:
             )
     if not rows:
         return []
-    head = ("attack", "recogniser", "similarity", "strangers / of the same description", "bounded by them",
-            "face found", "verified", "strangers verified / of the same description")  # fmt: skip
+    head = ("attack", "recogniser", "similarity", "strangers / of one description / of these pictures",
+            "bounded by them", "face found", "verified", "strangers verified / of the same description")  # fmt: skip
     fidelity = [
         (ATTACK_NAMES[kind], figure(one["psnr"]), figure(one["ssim"], 3)) for kind, one in table["attacked"].items()
     ]
@@ -158,8 +158,10 @@ def attacks(table: Row) -> Lines:
         "",
         *markdown(("attack", "PSNR", "SSIM"), fidelity),
         *markdown(head, rows),
-        "Bounded: *yes* where the whole interval of the similarity lies at or below the mean of strangers (for one "
-        "word off: of strangers of the same description), *no* where all of it lies above, else *undecided*.",
+        "Strangers: the mean over pairs of the set; over pairs of one description; between these pictures and other "
+        "people of the set, which shows what the model's usual face has in common with anybody. Bounded: *yes* where "
+        "the whole interval of the similarity lies at or below the highest of these (the second counts for one word "
+        "off alone), *no* where all of it lies above, else *undecided*.",
         "",
     ]
 

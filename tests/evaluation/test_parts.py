@@ -127,6 +127,19 @@ def test_similarity_of_a_faceless_picture_has_its_own_name() -> None:
     assert rows[1]["face"] == 0
 
 
+def test_the_control_is_the_mean_similarity_to_the_other_originals() -> None:
+    samples = drawn_samples(4)
+    pictures = np.stack([sample.picture for sample in samples])
+    finder, recogniser = CentreFinder(), mean_colours()
+    known = identify(pictures, finder, [recogniser])
+    vectors = known.vectors["mean-colours"]
+    rows = compare(known, pictures, finder, [recogniser])
+    for place, row in enumerate(rows):
+        others = [float(vectors[i] @ vectors[place]) for i in range(4) if i != place]
+        assert row["others"]["mean-colours"] == pytest.approx(np.mean(others), abs=1e-5)
+    assert "others" not in compare(known.part([0]), pictures[:1], finder, [recogniser])[0]
+
+
 def test_protection_by_hand() -> None:
     similarity = np.array([[0.9, 0.5, 0.1], [0.2, 0.8, 0.4]])
     owners, probes = np.array(["a", "b", "c"]), np.array(["a", "c"])

@@ -250,6 +250,8 @@ def test_an_attack_is_bounded_by_strangers(kind: str, low: float, high: float, c
         "similarity": {"value": (low + high) / 2, "low": low, "high": high, "count": count},
     }
     assert reversibility.strangers_bound(figures, kind) == verdict
+    figures["strangers"]["drawn"] = 0.3  # pictures that are like everybody tell nothing of one
+    assert reversibility.strangers_bound(figures, kind) == ("yes" if count > 1 else "undecided")
 
 
 def test_evaluations_are_counted_on_both_sides(bench: Bench) -> None:
