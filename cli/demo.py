@@ -156,7 +156,8 @@ def _post(url: str, files: dict[str, tuple[str, bytes]], form: dict[str, str]) -
     import httpx
 
     start = time.perf_counter()
-    answer = httpx.post(url, files=files, data=form, headers={"Prefer": f"wait={WAIT}"}, timeout=WAIT + 30)
+    headers, patience = {"Prefer": f"wait={WAIT}"}, WAIT + 30
+    answer = httpx.post(url, files=files, data=form, headers=headers, timeout=patience, trust_env=False)  # no proxy
     if answer.status_code != 200:
         raise RuntimeError(f"{url} answered {answer.status_code}: {answer.text[:500]}")
     return answer.content, answer.headers.get("DDSR-Recipe", ""), time.perf_counter() - start

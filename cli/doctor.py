@@ -174,7 +174,8 @@ def redis_and_workers(queue: "QueueSettings", fingerprint: str | None) -> Iterat
             texts = client.mget([records.worker_key(name) for name in names]) if names else []
             waiting = client.llen(f"rq:queue:{queue.queue}")
     except (redis.RedisError, DdsrError, OSError, ValueError) as error:
-        yield Check("redis", "broken", f"{where}: {type(error).__name__}")
+        why = error.detail if isinstance(error, DdsrError) else type(error).__name__
+        yield Check("redis", "broken", f"{where}: {why}")
         return
     durable = "append-only file" if about.get("aof_enabled") else "no append-only file: a restart loses jobs"
     detail = f"{about.get('valkey_version') or about.get('redis_version')} at {where}, {policy}, {durable}"
@@ -243,11 +244,13 @@ def _redis_to_start() -> Check:
 
 def _address(queue: "QueueSettings") -> str:
     """Where Redis is, without the password that its address may hold."""
-    parts = urlsplit(queue.redis_url.get_secret_value())
     try:
+        parts = urlsplit(queue.redis_url.get_secret_value())
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        port = ""
+        return "REDIS_URL"
+    if "@" in parts.path:  # a password that was not escaped
+        return "REDIS_URL"
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 

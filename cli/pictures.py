@@ -27,6 +27,7 @@ from shared.imaging import (
     fit_square,
     read_recipe,
 )
+from shared.process import no_core_dumps
 from shared.recipe import Recipe
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ def hide(
 
     Each stego's recipe (public, needed to recover) is written into the file and beside it as FILE.recipe.
     """
+    no_core_dumps()
     paths = _targets(faces, out_dir, output, f".stego.{_suffix(format)}")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
@@ -122,6 +124,7 @@ def recover(
     as_json: Json = False,
 ) -> None:
     """Recover faces with the identity prompt. A wrong prompt gives a stranger's picture, not an error."""
+    no_core_dumps()
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel

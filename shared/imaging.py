@@ -6,6 +6,7 @@ from the header before a single pixel is decoded.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,12 @@ MEDIA_TYPES: dict[PictureFormat, str] = {"png": "image/png", "jpeg": "image/jpeg
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 20 * 2**20
 MIN_SIDE = 16  # pixels; less than that is no photograph of a face
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is 75 bytes that may cost a walk over all its pixels
 WEBP_COST = 3  # its decoder holds the picture three times over, beside the one that Pillow makes
 STRIP = 2**20  # pixels that are converted at a time
 RECIPE_KEY = "ddsr-recipe"
 ORIENTATION = 0x0112  # of EXIF
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of JPEG: those that a length follows, and the end
 _TURNS: Mapping[int, Callable[[Pixels], Pixels]] = {
     2: lambda rgb: rgb[:, ::-1],
     3: lambda rgb: rgb[::-1, ::-1],
@@ -42,25 +45,35 @@ _TURNS: Mapping[int, Callable[[Pixels], Pixels]] = {
 
 
 def decode_upload(
-    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] = FORMATS,
+    size: int | None = None,
 ) -> Pixels:
     """Decode an untrusted picture file.
+
+    Args:
+        size: demand a square of this edge, by the header: no other picture is decoded.
 
     Returns:
         uint8 (H, W, 3), RGB, upright, transparency on white.
 
     Raises:
-        PictureTooLarge: more than `max_bytes` bytes or `max_pixels` pixels (checked before decoding; of WebP, a third).
+        PictureTooLarge: more than `max_bytes` bytes, `max_pixels` pixels (checked before decoding; of WebP, a third) or
+            MAX_SCANS scans.
+        WrongPictureSize: not `size`.
         UnsupportedPicture: not one of `formats`.
         BrokenPicture: of such a format, but damaged, truncated or tiny.
     """
     if len(data) > max_bytes:
         raise PictureTooLarge(f"the file has more than {max_bytes} bytes")
-    rgb, turn = _decoded(data, max_pixels, formats)
+    rgb, turn = _decoded(data, max_pixels, formats, size)
     return np.ascontiguousarray(_TURNS[turn](rgb)) if turn in _TURNS else rgb
 
 
-def _decoded(data: bytes, max_pixels: int, formats: Sequence[str]) -> tuple[Pixels, int]:
+def _decoded(data: bytes, max_pixels: int, formats: Sequence[str], size: int | None) -> tuple[Pixels, int]:
     """The pixels as they are stored, and the EXIF orientation."""
     with _opened(data, formats) as picture:
         width, height = picture.size
@@ -69,10 +82,23 @@ def _decoded(data: bytes, max_pixels: int, formats: Sequence[str]) -> tuple[Pixe
             raise PictureTooLarge(f"the picture has more than {most} pixels")
         if min(width, height) < MIN_SIDE:
             raise BrokenPicture(f"the picture is smaller than {MIN_SIDE} pixels")
+        if size is not None and (width, height) != (size, size):
+            raise wrong_size(width, height, size)
+        if picture.format not in ("PNG", "WEBP") and _scans(data) > MAX_SCANS:
+            raise PictureTooLarge(f"the picture has more than {MAX_SCANS} scans")
         with _decoding():
             picture.load()
             turn = picture.getexif().get(ORIENTATION)
             return _on_white_strips(picture), turn if isinstance(turn, int) else 1
+
+
+def _scans(data: bytes) -> int:
+    """Scans of a JPEG file up to its end, MAX_SCANS + 1 at most. What follows it, or hides in a segment, is none."""
+    found, place = 0, 0
+    while found <= MAX_SCANS and (marker := _MARKER.search(data, place)) is not None and marker[1] != b"\xd9":
+        found += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return found
 
 
 @contextmanager
@@ -132,9 +158,13 @@ def fit_square(rgb: Pixels, size: int, crop: Crop = "centre") -> Pixels:
     if (height, width) == (size, size):
         return rgb
     if crop == "none":
-        raise WrongPictureSize(f"the picture is {width}x{height}; {size}x{size} is needed without cropping")
+        raise wrong_size(width, height, size)
     side = min(height, width)
     return cut_square(rgb, size, left=(width - side) // 2, top=(height - side) // 2, side=side)
+
+
+def wrong_size(width: int, height: int, size: int) -> WrongPictureSize:
+    return WrongPictureSize(f"the picture is {width}x{height}; {size}x{size} is needed without cropping")
 
 
 def cut_square(rgb: Pixels, size: int, *, left: int, top: int, side: int) -> Pixels:

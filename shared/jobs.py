@@ -265,7 +265,9 @@ class JobStore:
                         raise QueueFull
                     if claim is not None and (holder := pipe.hget(claim[0], "job")) is not None:
                         raise IdempotencyConflict(job_id=holder.decode())
+                    late = pipe.time()[0] + settings.queue_ttl + 1
                     pipe.multi()
+                    pipe.zadd(records.WATCHED, {job_id: late})
                     pipe.hset(records.record_key(job_id), mapping=record)
                     pipe.expire(records.record_key(job_id), settings.envelope_ttl + settings.tombstone_ttl)
                     pipe.set(records.request_key(job_id), sealed, ex=settings.envelope_ttl)
@@ -330,8 +332,11 @@ class JobStore:
     def _oldest(self) -> float:
         """Seconds since the submission of the job at the head of the queue."""
         head = self._redis.lindex(self._queue.key, 0)
-        created = None if head is None else self._redis.hget(records.record_key(head.decode()), "created")
-        return 0.0 if created is None else max(0.0, time.time() - float(created))
+        try:
+            created = None if head is None else self._redis.hget(records.record_key(head.decode()), "created")
+            return 0.0 if created is None else max(0.0, time.time() - float(created))
+        except (ValueError, redis.ResponseError):  # a forged record
+            return 0.0
 
     def _recipients(self) -> list[PublicKey]:
         workers = [worker for worker in self._workers() if self._trusts(worker)]
@@ -356,7 +361,7 @@ class JobStore:
             records.record_key(job_id),
             records.request_key(job_id),
             records.result_key(job_id),
-            records.WEBHOOKS,
+            records.WATCHED,
         ]
         ttl = self._settings.tombstone_ttl
         self._finish(keys=keys, args=["", state, time.time(), job_id, ttl, 1, code, "", b""])

@@ -24,6 +24,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
 TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
+SCHEMES = ("keyed",)  # in which services hide; another hides without a key, and none but a forger would ask for it
 PADDING = 1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
 
 
@@ -107,6 +108,9 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
         raise EnvelopeError
     picture, secret = Picture(width, height, blob), SecretStr(prompt)
     if kind == "hide":
+        chosen = head["scheme"] in SCHEMES and head["solver"] != "" and (head["steps"] is None or head["steps"] > 0)
+        if not chosen:
+            raise EnvelopeError
         return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply
     return RecoverRequest(picture, secret, **{name: head[name] for name in _RECOVER_OPTIONS}), reply
 

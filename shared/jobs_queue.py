@@ -7,7 +7,7 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from shared.envelope import read_secret
-from shared.errors import QueueFull
+from shared.errors import KeyFileError, QueueFull
 from shared.jobs_models import TASKS, Kind
 from shared.settings import QueueSettings
 
@@ -17,7 +17,11 @@ _INTAKE = 0.9  # share of Redis' memory beyond which no new job is taken
 
 
 def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
-    """A client for `redis_url`, with the password of `redis_password_file` when that is set."""
+    """A client for `redis_url`, with the password of `redis_password_file` when that is set.
+
+    Raises:
+        KeyFileError: of that file; or the address is malformed, most often by a password with / # ? in it.
+    """
     if settings.redis_password_file is not None:
         options["password"] = read_secret(settings.redis_password_file)
     defaults: dict[str, Any] = {
@@ -25,7 +29,10 @@ def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
         "socket_timeout": 10.0,
         "health_check_interval": 15,
     }
-    return redis.Redis.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
+    try:
+        return redis.Redis.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
+    except ValueError:  # its text may quote a part of the password
+        raise KeyFileError("REDIS_URL cannot be read; escape its password, or use DDSR_REDIS_PASSWORD_FILE") from None
 
 
 def open_queue(connection: redis.Redis, settings: QueueSettings) -> Queue:

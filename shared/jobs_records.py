@@ -7,7 +7,8 @@ fenced.
     ddsr:idempotency:<mac>  hash: job, fingerprint, key
     ddsr:workers            set of worker names
     ddsr:worker:<name>      announcement of a worker; dies without heartbeat
-    ddsr:webhooks           sorted set: job id -> time of the next attempt
+    ddsr:webhooks           sorted set, `WATCHED`: id of a job that has not ended -> time to see whether it ever began;
+                            of one that has, and whose webhook is to be told -> time of the next attempt
 
     queued -> running -> done | failed;  queued | running -> cancelled | expired
 
@@ -22,7 +23,7 @@ for display only.
 
 PREFIX = "ddsr:job:"
 WORKERS = "ddsr:workers"
-WEBHOOKS = "ddsr:webhooks"
+WATCHED = "ddsr:webhooks"
 
 
 def record_key(job_id: str) -> str:
@@ -64,7 +65,8 @@ CLAIM = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return {'missing', 0} end
 if state ~= 'queued' and state ~= 'running' then return {state, 0} end
-local attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+local attempts = (tonumber(redis.call('HGET', KEYS[1], 'attempts')) or 0) + 1
+redis.call('HSET', KEYS[1], 'attempts', attempts)
 if attempts > tonumber(ARGV[4]) then return {'exhausted', attempts} end
 redis.call('HSET', KEYS[1], 'state', 'running', 'execution', ARGV[1], 'started', ARGV[2], 'worker', ARGV[3])
 redis.call('HDEL', KEYS[1], 'step', 'steps')
@@ -72,10 +74,11 @@ return {'running', attempts}
 """
 
 # KEYS: records. ARGV: step, steps, then one execution for every record. Returns for each 1 (still held) or 0.
+# One that is no hash at all is not held, and no hindrance to the others.
 PROGRESS = """
 local held = {}
 for i, key in ipairs(KEYS) do
-  local now = redis.call('HMGET', key, 'state', 'execution')
+  local now = redis.pcall('HMGET', key, 'state', 'execution')
   held[i] = 0
   if now[1] == 'running' and now[2] == ARGV[2 + i] then
     redis.call('HSET', key, 'step', ARGV[1], 'steps', ARGV[2])
@@ -85,7 +88,7 @@ end
 return held
 """
 
-# KEYS: record, request, result, webhooks.
+# KEYS: record, request, result, watched.
 # ARGV: execution (empty: whoever), state, now, id, tombstone ttl, result ttl,
 # error code, error detail, sealed result. Returns 1 when this call ended the job.
 FINISH = """
@@ -97,7 +100,11 @@ if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'error_code', ARGV[7], 'error_
 redis.call('DEL', KEYS[2])
 if ARGV[2] == 'done' then redis.call('SET', KEYS[3], ARGV[9], 'EX', ARGV[6]) end
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-if was[3] then redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[4]) end
+if was[3] then
+  redis.pcall('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[4])
+else
+  redis.pcall('ZREM', KEYS[4], ARGV[4])
+end
 return 1
 """
 
@@ -118,7 +125,7 @@ DRAIN = """
 local taken = {}
 for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, tonumber(ARGV[4]) - 1)) do
   if #taken >= tonumber(ARGV[3]) then break end
-  local job = redis.call('HMGET', ARGV[1] .. id, 'batch', 'attempts', 'state')
+  local job = redis.pcall('HMGET', ARGV[1] .. id, 'batch', 'attempts', 'state')
   if job[1] == ARGV[2] and job[3] == 'queued' and (job[2] or '0') == '0' then
     redis.call('LREM', KEYS[1], 1, id)
     redis.call('RPUSH', KEYS[2], id)
@@ -128,7 +135,7 @@ end
 return taken
 """
 
-# KEYS: webhooks. ARGV: lease. Returns the id of a due webhook, put off by the lease, or nothing.
+# KEYS: watched. ARGV: lease. Returns the id of a job that is due, put off by the lease, or nothing.
 DUE = """
 local now = redis.call('TIME')[1]
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)

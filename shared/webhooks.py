@@ -13,6 +13,8 @@ import json
 import secrets
 import socket
 import ssl
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -22,8 +24,13 @@ from standardwebhooks.webhooks import Webhook
 from shared.envelope import read_secret, write_secret
 from shared.errors import InvalidOption
 
-TIMEOUT = 10.0  # seconds for connecting, and for every read
+DEADLINE = 15.0  # seconds for one attempt, from the name's lookup to the answer's headers
 MAX_URL = 2048
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_DETOURS = tuple(
+    ipaddress.IPv6Network(text)
+    for text in ("::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")  # IPv4-compatible, local NAT64, Teredo, 6to4
+)
 
 
 class Refused(Exception):
@@ -58,12 +65,20 @@ def load_secret(path: Path) -> str:
 
 
 def deliver(
-    url: str, job_id: str, status: str, secret: str, *, allow_private: bool, now: datetime | None = None
+    url: str,
+    job_id: str,
+    status: str,
+    secret: str,
+    *,
+    allow_private: bool,
+    now: datetime | None = None,
+    seconds: float = DEADLINE,
 ) -> None:
     """One attempt. `webhook-id` is the same in every attempt, so that the receiver can drop repetitions.
 
     Raises:
         Final: a private address, or 410. Refused: an answer other than 2xx.
+        TimeoutError: no whole answer within `seconds`. Only the lookup of a name takes as long as the system lets it.
         OSError, http.client.HTTPException: the connection failed.
     """
     parts = urlsplit(check_url(url))
@@ -79,38 +94,97 @@ def deliver(
         "webhook-timestamp": str(int(moment.timestamp())),
         "webhook-signature": Webhook(secret).sign(message_id, moment, body),
     }
-    connection = _connect(parts, allow_private)
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, body=body.encode(), headers=headers)
-        code = connection.getresponse().status
-    finally:
-        connection.close()
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with _Fuse(seconds) as fuse:
+        connection = _connect(parts, allow_private, fuse)
+        try:
+            connection.request("POST", target, body=body.encode(), headers=headers)
+            code = connection.getresponse().status
+        finally:
+            connection.close()
     if code == 410:
         raise Final("the webhook answered 410")
     if not 200 <= code < 300:
         raise Refused(f"the webhook answered {code}")
 
 
-def _connect(parts: SplitResult, allow_private: bool) -> http.client.HTTPConnection:
+class _Fuse:
+    """Cuts a socket off at a deadline: its own timeout begins anew with every byte that the other side dribbles.
+
+    Raises:
+        TimeoutError: at the end of the block, in place of its own end or error, when that came too late.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._blow)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "_Fuse":
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with self._lock:
+            self._timer.cancel()
+            self._socket = None
+        if self.left <= 0 and not isinstance(error, Refused):
+            raise TimeoutError from None
+
+    @property
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+    def guard(self, plain: socket.socket) -> None:
+        """Watch this socket. Raises TimeoutError when it comes too late."""
+        with self._lock:
+            if self.left <= 0:
+                raise TimeoutError
+            self._socket = plain
+
+    def _blow(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # SSLSocket's own would pull TLS away
+
+
+def _connect(parts: SplitResult, allow_private: bool, fuse: _Fuse) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     if not allow_private and not all(_public(address) for address in addresses):
         raise Final("the webhook leads to a private address")
-    plain = socket.create_connection((addresses[0], port), timeout=TIMEOUT)
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-    if parts.scheme == "https":
-        connection.default_port = 443
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-    else:
-        connection.sock = plain
+    if fuse.left <= 0:
+        raise TimeoutError
+    connection = http.client.HTTPConnection(host, port)
+    connection.sock = socket.create_connection((addresses[0], port), timeout=fuse.left)
+    try:
+        if parts.scheme == "https":
+            connection.default_port = 443
+            context = ssl.create_default_context()
+            tls = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
+            connection.sock = tls
+            fuse.guard(tls)
+            tls.do_handshake()
+        else:
+            fuse.guard(connection.sock)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _public(address: str) -> bool:
+    """Whether an address leads out to the world, and to no IPv4 address inside by a detour."""
     ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        if any(ip in network for network in _DETOURS) or ip.is_site_local:
+            return False
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:  # how networks without IPv4 reach all of it
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.is_global and not ip.is_multicast

@@ -1,7 +1,6 @@
 """The composition root of a worker process: keys, Redis, engine, threads, and the loop."""
 
 import os
-import resource
 import secrets
 import socket
 import threading
@@ -16,6 +15,7 @@ from shared.envelope import Keyring
 from shared.errors import DdsrError
 from shared.jobs import open_redis
 from shared.jobs_models import WorkerInfo
+from shared.process import no_core_dumps
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
 from worker import logs
@@ -30,7 +30,7 @@ _MISSED = 4  # heartbeats that a worker may miss before the services think it de
 
 def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[[], Engine]) -> int:
     """Work until SIGTERM (0) or until Redis goes away (1, for the supervisor to start it again)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold faces and prompts
+    no_core_dumps()
     log = logs.configure(settings.log_level)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     try:
@@ -87,11 +87,7 @@ def _serve(
         metrics.queued.set(worker.queued())
         metrics.heartbeat.set_to_current_time()
 
-    def send() -> None:
-        while not stop.is_set() and outbox.send_one():
-            pass
-
-    for action, pause in ((pulse, settings.heartbeat_interval), (send, 0.5)):
+    for action, pause in ((pulse, settings.heartbeat_interval), (outbox.send_due, 0.5)):
         threading.Thread(target=_every, args=(pause, stop, action, log), daemon=True).start()
     log.info("ready", worker=name)
     try:

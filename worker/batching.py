@@ -24,13 +24,13 @@ from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker.base import StopRequested
 from rq.worker_registration import clean_worker_registry
 
-from shared.errors import ComputationFailed, DdsrError, JobTimeout, WorkerLost
+from shared.errors import ComputationFailed, DdsrError, EnvelopeError, JobTimeout, WorkerLost
 from shared.jobs_models import TASKS, TERMINAL, Kind
 from shared.settings import QueueSettings, WorkerSettings
 from worker import books
 from worker.books import IdJob, IdQueue
 from worker.desk import Desk, OpenJob
-from worker.engine import Engine, Outcome, Stop
+from worker.engine import Engine, Outcome, Stop, Unwanted
 from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
@@ -132,14 +132,20 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
             kind = TASKS[entry.job.func_name]
             if (job := self._open(entry, kind)) is not None:
                 opened.append(job)
-        for kind in ("hide", "recover"):
-            if jobs := [job for job in opened if job.kind == kind]:
-                self._compute(kind, jobs)
+        groups: dict[tuple[Kind, str], list[OpenJob]] = {}
+        for job in opened:  # by what was sealed: whoever writes to Redis can put any `batch` into a record
+            groups.setdefault((job.kind, job.batch), []).append(job)
+        for (kind, _), jobs in groups.items():
+            self._compute(kind, jobs)
 
     def _open(self, entry: books.Held, kind: Kind) -> OpenJob | None:
         job_id, execution = entry.job.id, entry.execution.id
         start = time.perf_counter()
-        claim = self._desk.claim(job_id, execution, self.name)
+        try:
+            claim = self._desk.claim(job_id, execution, self.name)
+        except EnvelopeError:
+            self._count(kind, job_id, "dropped", code=EnvelopeError.code)
+            return None
         if claim.state == "exhausted":
             self._fail(kind, job_id, "", WorkerLost())
         if claim.state != "running":
@@ -163,20 +169,18 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
         self._metrics.batch.labels(kind).observe(len(jobs))
         self._log.info("batch", kind=kind, jobs=[job.id for job in jobs])
         try:
-            with UnixSignalDeathPenalty(limit + _GRACE, _Overdue):
+            with UnixSignalDeathPenalty(limit + _GRACE, Stop):  # for a step that never ends
                 outcomes = self._engine.run(
                     [job.request for job in jobs], self._watch(jobs, deadline), self._unforeseen
                 )
-        except Stop:
-            outcomes = [Outcome(error=JobTimeout())] * len(jobs)
-        except _Overdue:
+        except Stop:  # the alarm, beside the engine
             outcomes = [Outcome(error=JobTimeout())] * len(jobs)
         self._metrics.stage.labels(kind, "compute").observe(time.perf_counter() - start)
         for job, outcome in zip(jobs, outcomes, strict=True):
             self._finish(job, outcome)
 
     def _watch(self, jobs: Sequence[OpenJob], deadline: float) -> Callable[[Sequence[int], int, int], None]:
-        """Called between steps: report progress; stop when time is up or nobody wants a result."""
+        """Called between steps: report progress; stop when time is up, leave a part of which nobody wants a result."""
 
         def on_step(part: Sequence[int], step: int, steps: int) -> None:
             if time.monotonic() > deadline:
@@ -186,7 +190,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
             except redis.RedisError:
                 return  # Redis may come back before the computation ends
             if not any(wanted):
-                raise Stop
+                raise Unwanted
 
         return on_step
 
@@ -196,7 +200,12 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
             self._fail(job.kind, job.id, job.execution, outcome.error or ComputationFailed())
             return
         result = outcome.result
-        if self._patiently(lambda: self._desk.done(job, result)):
+        try:
+            stored = self._patiently(lambda: self._desk.done(job, result))
+        except EnvelopeError as error:  # a reply key that is none
+            self._fail(job.kind, job.id, job.execution, error)
+            return
+        if stored:
             self._count(job.kind, job.id, "done", seconds=result.seconds)
         else:
             self._count(job.kind, job.id, "dropped")
@@ -321,7 +330,3 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
 
     def unsubscribe(self) -> None:
         """See `subscribe`."""
-
-
-class _Overdue(Exception):
-    """The alarm behind a batch whose step never ended."""

@@ -4,7 +4,8 @@ worker.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from shared.envelope import Keyring, PublicKey, recipients_of, seal
 from shared.errors import DdsrError, EnvelopeError
 from shared.jobs_models import JobResult, Kind, Request, State, WorkerInfo, unpack_request
 from shared.settings import QueueSettings
+
+_LOOK = 30.0  # seconds between two looks at a job that began late, or computes for long
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class OpenJob:
     kind: Kind
     execution: str
     request: Request
+    batch: str
     reply_key: PublicKey
     created: float
 
@@ -52,8 +56,12 @@ class Desk:
 
     def batch_of(self, job_id: str) -> str | None:
         """The batch name of a fresh job; None for one that was tried before (it runs alone) or is unknown."""
-        batch, attempts = self._redis.hmget(records.record_key(job_id), "batch", "attempts")
-        return batch.decode() if batch is not None and int(attempts or 0) == 0 else None
+        try:
+            with _readable():
+                batch, attempts = self._redis.hmget(records.record_key(job_id), "batch", "attempts")
+            return batch.decode() if batch is not None and int(attempts or 0) == 0 else None
+        except (ValueError, EnvelopeError):
+            return None
 
     def company(self, batch: str, count: int, queue: str, intermediate: str) -> list[str]:
         """Take up to `count` more fresh jobs of one batch out of the queue; their ids wait in the
@@ -65,31 +73,42 @@ class Desk:
 
     def for_others(self, job_id: str) -> bool:
         """Whether a job's request is there but sealed to other workers' keys only."""
-        sealed = self._redis.get(records.request_key(job_id))
         try:
+            with _readable():
+                sealed = self._redis.get(records.request_key(job_id))
             return sealed is not None and not self._keys.can_open(sealed)
         except EnvelopeError:
             return False  # damaged: claim it, so that it fails
 
     def claim(self, job_id: str, execution: str, worker: str) -> Claim:
-        """Take a job, from whoever held it. An execution that was taken over can do no harm any more."""
+        """Take a job, from whoever held it. An execution that was taken over can do no harm any more.
+
+        Raises:
+            EnvelopeError: there is something else in the place of the record.
+        """
         keys = [records.record_key(job_id)]
         args: list[Any] = [execution, time.time(), worker, self._settings.retries + 1]
-        state, attempts = self._claim(keys=keys, args=args)
-        return Claim(state.decode(), int(attempts))
+        with _readable():
+            state, attempts = self._claim(keys=keys, args=args)
+        return Claim(state.decode(errors="replace"), int(attempts))
 
     def open(self, job_id: str, kind: Kind, execution: str) -> OpenJob:
         """Open the request of a claimed job.
 
         Raises:
-            EnvelopeError: it is gone, damaged, of another job or kind, or its key was destroyed.
+            EnvelopeError: it is gone, damaged, of another job or kind, or its key was destroyed; or the record is.
+            RecipeError: of a request whose recipe cannot be read.
         """
-        sealed = self._redis.get(records.request_key(job_id))
+        try:
+            with _readable():
+                sealed = self._redis.get(records.request_key(job_id))
+                created = float(self._redis.hget(records.record_key(job_id), "created") or 0)
+        except ValueError:
+            raise EnvelopeError from None
         if sealed is None:
             raise EnvelopeError
-        created = float(self._redis.hget(records.record_key(job_id), "created") or 0)
         request, reply = unpack_request(kind, self._keys.open(sealed, records.request_context(kind, job_id)))
-        return OpenJob(job_id, kind, execution, request, PublicKey.from_text(reply), created)
+        return OpenJob(job_id, kind, execution, request, request.batch, PublicKey.from_text(reply), created)
 
     def progress(self, jobs: Sequence[OpenJob], step: int, steps: int) -> list[bool]:
         """Report step k of n; says of each job whether it is still ours (not cancelled, not taken over)."""
@@ -98,7 +117,11 @@ class Desk:
         return [held == 1 for held in self._progress(keys=keys, args=args)]
 
     def done(self, job: OpenJob, result: JobResult) -> bool:
-        """Store the result, sealed to the reply key. False when the job was not ours any more."""
+        """Store the result, sealed to the reply key. False when the job was not ours any more.
+
+        Raises:
+            EnvelopeError: the reply key is none.
+        """
         sealed = seal(result.pack(), [job.reply_key], records.result_context(job.kind, job.id))
         return self._end(job.id, job.execution, "done", sealed=sealed)
 
@@ -107,8 +130,12 @@ class Desk:
         return self._end(job_id, execution, "failed", error)
 
     def state(self, job_id: str) -> str | None:
-        state = self._redis.hget(records.record_key(job_id), "state")
-        return None if state is None else state.decode()
+        try:
+            with _readable():
+                state = self._redis.hget(records.record_key(job_id), "state")
+            return None if state is None else state.decode()
+        except (ValueError, EnvelopeError):
+            return None
 
     def announce(self, info: WorkerInfo, ttl: int) -> None:
         """Tell the services that this worker lives, with its public key and its model."""
@@ -127,14 +154,29 @@ class Desk:
         """A webhook to send now: job id, address, status, number of the attempt. Others leave it for `lease`
         s.
 
-        One that is sealed to other workers' keys stays for them.
+        One that is sealed to other workers' keys stays for them. On the way, jobs for which nobody came in time end.
         """
-        due = self._due(keys=[records.WEBHOOKS], args=[lease])
-        if due is None:
-            return None
-        job_id = due.decode()
+        while (due := self._due(keys=[records.WATCHED], args=[lease])) is not None:
+            try:
+                with _readable():
+                    found = self._webhook(due.decode())
+            except (ValueError, EnvelopeError):  # forged
+                self._redis.zrem(records.WATCHED, due)
+                continue
+            if found is not None:
+                return found
+        return None
+
+    def _webhook(self, job_id: str) -> tuple[str, str, str, int] | None:
+        """What to send for a job that is due, if anything."""
         name = records.record_key(job_id)
         sealed, state = self._redis.hmget(name, "webhook", "state")
+        if state in (b"queued", b"running"):
+            if self._redis.exists(f"rq:job:{job_id}"):
+                self.delay_webhook(job_id, _LOOK)
+            else:
+                self._end(job_id, "", "expired")  # which makes it due at once, if there is somebody to tell
+            return None
         if sealed is None or state is None:
             self.drop_webhook(job_id)
             return None
@@ -144,12 +186,12 @@ class Desk:
         return job_id, url, state.decode(), int(self._redis.hincrby(name, "webhook_attempts", 1))
 
     def delay_webhook(self, job_id: str, seconds: float) -> None:
-        self._redis.zadd(records.WEBHOOKS, {job_id: self._redis.time()[0] + seconds})
+        self._redis.zadd(records.WATCHED, {job_id: self._redis.time()[0] + seconds})
 
     def drop_webhook(self, job_id: str) -> None:
         """Sent, or given up: the address is forgotten."""
         with self._redis.pipeline() as pipe:
-            pipe.zrem(records.WEBHOOKS, job_id)
+            pipe.zrem(records.WATCHED, job_id)
             pipe.hdel(records.record_key(job_id), "webhook", "webhook_attempts")
             pipe.execute()
 
@@ -160,4 +202,21 @@ class Desk:
         code, detail = ("", "") if error is None else (error.code, error.detail)
         times = [self._settings.tombstone_ttl, self._settings.result_ttl]
         args: list[Any] = [execution, state, time.time(), job_id, *times, code, detail, sealed]
-        return bool(self._finish(keys=[*keys, records.WEBHOOKS], args=args) == 1)
+        try:
+            with _readable():
+                return bool(self._finish(keys=[*keys, records.WATCHED], args=args) == 1)
+        except EnvelopeError:
+            return False  # no record is left to write to
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """EnvelopeError for a key of the wrong type, which only a forger makes: the fault of one job, whereas every other
+    error of Redis is everybody's.
+    """
+    try:
+        yield
+    except redis.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise EnvelopeError from None
+        raise

@@ -4,6 +4,7 @@
 own. It knows nothing of queues. Requests of one call are compatible (equal `request.batch`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ComputationFailed, DdsrError, RecipeMismatch
+from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, RecipeMismatch
 from shared.imaging import MEDIA_TYPES, PictureFormat, encode_picture
 from shared.jobs_models import HideRequest, JobResult, RecoverRequest, Request
 from shared.recipe import Recipe
@@ -21,8 +22,12 @@ from shared.recipe import Recipe
 OnStep = Callable[[int, int], None]
 
 
-class Stop(Exception):
-    """Raised out of `on_step` to end a computation that nobody wants any more."""
+class Stop(BaseException):
+    """The time of the whole batch is up. Comes of `on_step`, or of an alarm: no `except Exception` may eat it."""
+
+
+class Unwanted(BaseException):
+    """Raised out of `on_step` to end the part being computed, whose results nobody wants any more."""
 
 
 class Model(Protocol):
@@ -79,16 +84,26 @@ class Engine:
         """Compute a batch; one outcome for each request.
 
         A batch that fails is halved until the request at fault stands alone, so that the others finish. When
-        memory ran out, later batches stay at the size that fitted.
+        memory ran out, later batches stay at the size that fitted. When time is up, what is finished is kept.
 
         Args:
-            on_step: called between diffusion steps with the indices being computed, k and n. May raise Stop.
+            on_step: called between diffusion steps with the indices being computed, k and n. May raise Unwanted, which
+                ends this part (JobCancelled), or Stop, which ends all that is not finished (JobTimeout).
             on_error: told of every unforeseen error, for the log.
-
-        Raises:
-            Stop: as `on_step` raised it.
         """
         outcomes: list[Outcome | None] = [None] * len(requests)
+        with contextlib.suppress(Stop):
+            self._parts(requests, outcomes, on_step, on_error)
+        return [outcome if outcome is not None else Outcome(error=JobTimeout()) for outcome in outcomes]
+
+    def _parts(
+        self,
+        requests: Sequence[Request],
+        outcomes: list[Outcome | None],
+        on_step: Callable[[Sequence[int], int, int], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        """Fill in an outcome for each request, part by part. Stop leaves it, as it came."""
         waiting = _chunks(list(range(len(requests))), self.limit)
         while waiting:
             part = waiting.pop(0)
@@ -96,8 +111,9 @@ class Engine:
                 results = self._compute([requests[i] for i in part], partial(on_step, part))
                 for i, result in zip(part, results, strict=True):
                     outcomes[i] = Outcome(result=result)
-            except Stop:
-                raise
+            except Unwanted:
+                for i in part:
+                    outcomes[i] = Outcome(error=JobCancelled())
             except Exception as error:
                 if not isinstance(error, DdsrError):
                     on_error(error)
@@ -109,7 +125,6 @@ class Engine:
                     self.limit = min(self.limit, half)
                     _free_memory()
                 waiting[:0] = [part[:half], part[half:]]
-        return [outcome if outcome is not None else Outcome(error=ComputationFailed()) for outcome in outcomes]
 
     def _compute(self, requests: Sequence[Request], on_step: OnStep) -> list[JobResult]:
         start = time.perf_counter()

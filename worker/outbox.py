@@ -1,14 +1,18 @@
 """Sends due webhooks. An entry is leased, not taken: a worker that dies leaves it to others."""
 
 import http.client
+import threading
+
+import redis
 
 from shared.errors import DdsrError
 from shared.webhooks import Final, Refused, deliver
 from worker.desk import Desk
-from worker.logs import Log
+from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
-LEASE = 60.0  # seconds
+LEASE = 120.0  # seconds; more than an attempt takes, with a slow lookup of a name before it
+SENDERS = 8  # attempts at a time: one slow receiver must not hold up everybody's webhooks
 DELAYS = (5.0, 30.0, 120.0, 600.0, 1800.0)  # between attempts; after the last one the webhook is given up
 
 
@@ -19,13 +23,42 @@ class Outbox:
         self._allow_private = allow_private
         self._metrics = metrics
         self._log = log
+        self._free = threading.Semaphore(SENDERS)
+
+    def send_due(self) -> None:
+        """Begin to send whatever is due, each in a thread of its own, as long as there is one. Raises
+        redis.RedisError.
+        """
+        while self._free.acquire(blocking=False):
+            try:
+                due = self._desk.due_webhook(LEASE)
+            except BaseException:
+                self._free.release()
+                raise
+            if due is None:
+                self._free.release()
+                return
+            threading.Thread(target=self._send_apart, args=due, daemon=True).start()
 
     def send_one(self) -> bool:
         """Try one due webhook; False when there was none. Raises redis.RedisError."""
         due = self._desk.due_webhook(LEASE)
         if due is None:
             return False
-        job_id, url, status, attempt = due
+        self._send(*due)
+        return True
+
+    def _send_apart(self, job_id: str, url: str, status: str, attempt: int) -> None:
+        try:
+            self._send(job_id, url, status, attempt)
+        except redis.RedisError as error:  # the lease brings it back
+            self._log.warning("redis does not answer", error=type(error).__name__)
+        except Exception as error:
+            self._log.error("thread", **where(error))
+        finally:
+            self._free.release()
+
+    def _send(self, job_id: str, url: str, status: str, attempt: int) -> None:
         try:
             deliver(url, job_id, status, self._secret, allow_private=self._allow_private)
         except Final as error:
@@ -38,7 +71,6 @@ class Outbox:
             self._desk.drop_webhook(job_id)
             self._metrics.webhooks.labels("sent").inc()
             self._log.info("webhook sent", job=job_id, attempt=attempt)
-        return True
 
     def _again(self, job_id: str, attempt: int, reason: str) -> None:
         if attempt > len(DELAYS):

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import anyio
 import httpx
 
-from ddsr_client.base import ClientBase, HandleBase, reply_of
+from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
 from ddsr_client.models import Crop, Job, Kind, PictureFormat
 from ddsr_client.pictures import Picture, PictureSource
@@ -49,7 +49,7 @@ class AsyncClient(ClientBase):
         http: httpx.AsyncClient | None = None,
     ) -> None:
         super().__init__(sender_url, receiver_url, api_key, receiver_api_key, timeout, retry, insecure_http)
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(mounts=DIRECT)
         self._owned = http is None
 
     async def hide(

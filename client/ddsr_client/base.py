@@ -9,6 +9,8 @@ from ddsr_client.secret import Secret
 from ddsr_client.settings import Settings, make_settings
 from ddsr_client.wire import Reply
 
+DIRECT = {"http://": None}  # no proxy of the environment for http: it would read prompt and key
+
 
 class ClientBase:
     """Settings and core of a client; see `ddsr_client.sync.Client` for the arguments."""

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from ddsr_client.base import ClientBase, HandleBase, reply_of
+from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
 from ddsr_client.models import KINDS, Crop, Job, Kind, PictureFormat
 from ddsr_client.pictures import Picture, PictureSource
@@ -42,7 +42,8 @@ class Client(ClientBase):
         timeout: seconds of a whole call unless the call says otherwise; None: no end.
         retry: how often to try again.
         insecure_http: allow http to another machine; the identity prompt then travels in the clear.
-        http: an httpx client of your own (proxies, certificates); it is not closed.
+        http: an httpx client of your own (proxies, certificates); it is not closed. Ours uses the environment's proxy
+            for https alone: over http the proxy would read all.
 
     Raises:
         ConfigurationError: an address or a key file that cannot be used.
@@ -61,7 +62,7 @@ class Client(ClientBase):
         http: httpx.Client | None = None,
     ) -> None:
         super().__init__(sender_url, receiver_url, api_key, receiver_api_key, timeout, retry, insecure_http)
-        self._http = http or httpx.Client()
+        self._http = http or httpx.Client(mounts=DIRECT)
         self._owned = http is None
 
     def hide(

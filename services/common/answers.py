@@ -18,11 +18,17 @@ LAST_POLL = 0.5
 
 
 async def settle(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
-    """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread.
+    """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread. Of an owner for whom
+    `max_waiting` others wait, nobody waits.
 
     Raises:
         QueueUnavailable: Redis did not answer to the last question. Until the time is over it is asked again.
     """
+    with context.place(request.state.owner) as free:
+        return await _settled(request, context, view, seconds if free else 0.0)
+
+
+async def _settled(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
     start = current_time()
     deadline = start + seconds
     away: QueueUnavailable | None = None

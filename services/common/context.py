@@ -1,6 +1,9 @@
 """What the handlers of one app share, made once by `build_app` and kept in `app.state`."""
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -13,12 +16,13 @@ from services.common.limits import RateLimits
 from services.common.logs import Log
 from services.common.metrics import ServiceMetrics
 from services.common.settings import ServiceSettings
-from shared.jobs import JobStore, Kind
+from shared.jobs import JobStore, Kind, QueueHealth
 
 P = ParamSpec("P")
 T = TypeVar("T")
 REDIS_THREADS = 16
 DECODE_THREADS = 2
+HEALTH_SECONDS = 1.0  # for which an answer about health serves everybody who asks without a key
 
 
 @dataclass
@@ -37,13 +41,36 @@ class Context:
     limits: RateLimits
     metrics: ServiceMetrics
     log: Log
-    uploads: int = 0
+    uploads: Counter[str] = field(default_factory=Counter)  # by owner, as is `waiting`
+    waiting: Counter[str] = field(default_factory=Counter)
     _redis: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(REDIS_THREADS))
     _decode: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(DECODE_THREADS))
+    _look: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    _seen: tuple[float, QueueHealth] | None = None
 
     async def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one short blocking call to Redis off the event loop."""
         return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._redis)
+
+    async def health(self) -> QueueHealth:
+        """The queue's health of the last second. Nobody needs a key to ask, so one thread at most is at it."""
+        return await to_thread.run_sync(self._health, limiter=self._look)
+
+    def _health(self) -> QueueHealth:
+        if self._seen is None or time.monotonic() - self._seen[0] > HEALTH_SECONDS:
+            found = self.store.health()
+            self._seen = time.monotonic(), found
+        return self._seen[1]
+
+    @contextmanager
+    def place(self, owner: str) -> Iterator[bool]:
+        """Whether `owner` may have one more request wait; it does so for the length of the block."""
+        free = self.waiting[owner] < self.settings.max_waiting
+        self.waiting[owner] += free
+        try:
+            yield free
+        finally:
+            self.waiting[owner] -= free
 
     async def compute(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run picture decoding off the event loop."""

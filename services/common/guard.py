@@ -18,16 +18,17 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class UploadSlot:
     """One of the `max_uploads` bodies in memory; given back once the job is queued, before the waiting."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, owner: str) -> None:
+        self._uploads = context.uploads
+        self._owner = owner
         self._held = True
-        context.uploads += 1
+        self._uploads[owner] += 1
 
     def release(self) -> None:
         """Give the slot back; a second call does nothing."""
         if self._held:
             self._held = False
-            self._context.uploads -= 1
+            self._uploads[self._owner] -= 1
 
 
 class GuardedRoute(APIRoute):
@@ -125,9 +126,12 @@ def _presented(request: Request) -> str:
 
 async def _upload(request: Request, context: Context, handle: Handler) -> Response:
     _check_media_type(request)
-    if context.uploads >= context.settings.max_uploads:
+    owner, most = request.state.owner, context.settings.max_uploads
+    if context.uploads.total() >= most:
         raise TooBusy("as many uploads as this process holds at a time are open")
-    slot = request.state.slot = UploadSlot(context)
+    if len({name for name, _ in context.keys.entries}) > 1 and context.uploads[owner] >= -(-most // 2):
+        raise TooBusy("as many uploads as this process holds of one key at a time are open")
+    slot = request.state.slot = UploadSlot(context, owner)
     try:
         return await handle(request)
     finally:

@@ -22,9 +22,9 @@ async def livez() -> Alive:
 
 @router.get("/readyz", summary="A job would be taken now", response_model=Alive, responses=problems(NotReady))
 async def readyz(request: Request) -> Alive:
-    """Needs Redis and a live worker whose public key this service trusts."""
+    """Needs Redis and a live worker whose public key this service trusts; as it was within the last second."""
     context = context_of(request)
-    health = await context.ask(context.store.health)
+    health = await context.health()
     if not health.redis:
         raise NotReady("Redis does not answer")
     if not health.ready:
@@ -36,7 +36,7 @@ async def readyz(request: Request) -> Alive:
 async def version(request: Request) -> Version:
     """`model` names the model that the live workers hold; a recipe names the one it was made with."""
     context = context_of(request)
-    health = await context.ask(context.store.health)
+    health = await context.health()
     models = health.models
     return Version(service=context.service, version=request.app.version, model=models[0] if models else None)
 

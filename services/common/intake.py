@@ -20,7 +20,7 @@ from shared.errors import (
     QueueUnavailable,
     RecipeMismatch,
 )
-from shared.imaging import Crop, Pixels, decode_upload, fit_square, read_recipe
+from shared.imaging import Pixels, decode_upload, read_recipe
 from shared.jobs import Picture
 from shared.recipe import Recipe
 
@@ -56,20 +56,19 @@ async def take_upload(context: Context, upload: UploadFile) -> bytes:
     return data
 
 
-async def take_picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
-    """Decode, check and fit a picture in a thread; see `shared.imaging` for the errors."""
-    return await context.compute(_picture, context, data, size, crop)
+async def take_picture(context: Context, data: bytes, size: int) -> Picture:
+    """Decode and check a picture of the model's size in a thread; see `shared.imaging` for the errors."""
+    return Picture.from_array(await context.compute(upright_picture, context, data, size))
 
 
-def _picture(context: Context, data: bytes, size: int, crop: Crop) -> Picture:
-    return Picture.from_array(fit_square(upright_picture(context, data), size, crop))
+def upright_picture(context: Context, data: bytes, size: int | None = None) -> Pixels:
+    """The pixels of an upload within this service's limits; blocking. See `shared.imaging` for the errors.
 
-
-def upright_picture(context: Context, data: bytes) -> Pixels:
-    """The pixels of an upload within this service's limits; blocking. See `shared.imaging` for the errors."""
+    `size`: the edge that it must have. Whatever has another is not decoded.
+    """
     settings = context.settings
     with _decoding():
-        rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
+        rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels, size=size)
     if max(rgb.shape) > settings.max_side:
         raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
     return rgb

@@ -13,7 +13,7 @@ from services.common.answers import picture, settle
 from services.common.context import context_of
 from services.common.guard import GuardedRoute
 from services.common.openapi import EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
-from services.common.problems import InvalidRequest, NotAcceptable
+from services.common.problems import InvalidRequest, NotAcceptable, RateLimited
 from services.common.schemas import Job
 from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavailable
 from shared.jobs import JobView
@@ -54,6 +54,24 @@ async def look(request: Request, job_id: JobId) -> JobView:
 
 
 Looked = Annotated[JobView, Depends(look)]
+
+
+async def follow(request: Request, view: Looked) -> AsyncIterator[JobView]:
+    """The caller's job, and a place to follow it from, kept until the stream has ended.
+
+    Raises:
+        RateLimited: the caller has as many requests waiting as it may.
+    """
+    context = context_of(request)
+    with context.place(request.state.owner) as free:
+        if not free:
+            error = RateLimited(f"no more than {context.settings.max_waiting} requests wait at a time")
+            error.retry_after = context.settings.retry_after
+            raise error
+        yield view
+
+
+Followed = Annotated[JobView, Depends(follow)]
 
 
 @router.get(
@@ -120,7 +138,7 @@ async def cancel(request: Request, view: Looked) -> Response:
         **problems(*KEYED, JobNotFound),
     },
 )
-async def events(request: Request, view: Looked) -> AsyncIterator[ServerSentEvent]:
+async def events(request: Request, view: Followed) -> AsyncIterator[ServerSentEvent]:
     """One event for the job as it is and for every change: place in the queue, step k of n, the end."""
     context = context_of(request)
     owner = request.state.owner

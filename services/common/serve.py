@@ -13,6 +13,7 @@ from services.common.logs import configure_libraries
 from services.common.memory import give_back_large_blocks
 from services.common.settings import ServiceSettings
 from shared.errors import KeyFileError
+from shared.process import no_core_dumps
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 GRACE = 10  # seconds that open requests get after SIGTERM
@@ -28,6 +29,7 @@ def refusal(settings: ServiceSettings) -> str | None:
 
 def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -> int:
     """Run until a signal. The access log is ours (uvicorn's prints query strings), and so is every answer."""
+    no_core_dumps()
     try:
         settings = read()
         reason = refusal(settings)

@@ -42,6 +42,9 @@ class ServiceSettings(BaseSettings):
     max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
     max_steps: int = Field(default=200, ge=1, le=1000)
     max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
+    max_waiting: int = Field(
+        default=200, ge=1, description="requests of one key, without keys of all, that wait for jobs or follow them"
+    )
     upload_seconds: float = Field(default=60.0, gt=0, description="a body must have arrived by then")
 
     default_wait: float = Field(default=60.0, ge=0, description="without `Prefer: wait`")

@@ -47,6 +47,6 @@ async def _read(request: Request, context: Context, form: RecoverForm) -> Recove
     chosen = picture_format(request, None, ("png", "jpeg", "webp"))
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
-    picture = await take_picture(context, data, fleet.size, "none")
+    picture = await take_picture(context, data, fleet.size)
     recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
     return RecoverRequest(picture, form.identity_prompt, recipe, chosen)

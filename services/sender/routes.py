@@ -59,5 +59,5 @@ async def _read(request: Request, context: Context, form: HideForm) -> tuple[Hid
 
 
 def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:
-    rgb, box = fit_picture(upright_picture(context, data), size, crop)
+    rgb, box = fit_picture(upright_picture(context, data, size if crop == "none" else None), size, crop)
     return Picture.from_array(rgb), box

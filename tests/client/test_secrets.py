@@ -5,14 +5,28 @@ import logging
 import pickle
 import socket
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 import ddsr_client
-from ddsr_client import Client, ClientError, PictureRefused, Problem, PromptRefused, Retry, Secret
+from cli.demo import _post
+from ddsr_client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    Picture,
+    PictureRefused,
+    Problem,
+    PromptRefused,
+    Retry,
+    Secret,
+)
 from tests.client.conftest import Addresses
 from tests.services.conftest import encoded, face
 
@@ -91,6 +105,61 @@ def test_a_failed_connection_holds_no_secret(caplog: pytest.LogCaptureFixture) -
     assert "trying again" in text
     assert WORDS not in text
     assert KEY not in text
+
+
+@contextmanager
+def dummy_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """The environment's proxy for everything; the list gets what it was sent first."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def listen() -> None:
+            with suppress(OSError):
+                while True:
+                    line, _ = server.accept()
+                    with line:
+                        heard.append(line.recv(65536))
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        yield heard
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_a_proxy_of_the_environment_hears_nothing_of_http(services: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hide() -> Picture:
+        async with AsyncClient(services.sender, services.receiver, api_key=KEY) as client:
+            return await client.hide(encoded(face()), WORDS, "a cat")
+
+    with dummy_proxy(monkeypatch) as heard:
+        with services.client() as client:
+            stego = client.hide(encoded(face()), WORDS, "a cat")
+            assert client.recover(stego, WORDS).data
+        assert anyio.run(hide).data
+        assert heard == []
+
+
+def test_the_demo_speaks_to_no_proxy(services: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"image": ("face.png", encoded(face()))}
+    with dummy_proxy(monkeypatch) as heard:
+        hidden, _, _ = _post(f"{services.sender}/hide", files, {"identity_prompt": WORDS, "disguise_prompt": "a cat"})
+        assert hidden
+        assert heard == []
+
+
+def test_a_proxy_of_the_environment_is_asked_for_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And hears the name of the host alone."""
+    url = "https://ddsr.invalid"
+    with dummy_proxy(monkeypatch) as heard:
+        with Client(url, url, api_key=KEY, retry=Retry(tries=0)) as client, pytest.raises(ClientError):
+            client.hide(encoded(face()), WORDS, "a cat")
+        assert [data.split(b"\r\n")[0] for data in heard] == [b"CONNECT ddsr.invalid:443 HTTP/1.1"]
+        assert KEY.encode() not in heard[0]
 
 
 def test_a_wrong_prompt_is_refused_before_it_is_quoted(services: Addresses) -> None:

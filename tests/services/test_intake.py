@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from services.common.context import Context
-from services.common.intake import _picture, check_prompt, check_steps, take_recipe
+from services.common.intake import check_prompt, check_steps, take_recipe, upright_picture
 from services.common.settings import ServiceSettings
 from shared.errors import (
     BrokenPicture,
@@ -21,7 +21,7 @@ from shared.errors import (
     PromptTooLong,
     RecipeMismatch,
 )
-from shared.imaging import encode_picture
+from shared.imaging import encode_picture, fit_square
 from shared.recipe import Recipe
 from tests.services.conftest import encoded, face
 
@@ -50,10 +50,10 @@ def test_a_damaged_picture_is_refused_or_read_but_never_breaks(form: str) -> Non
 def outcome(data: bytes) -> int:
     """The status that an upload is answered with."""
     try:
-        found = _picture(context(), data, 32, "centre")
+        found = fit_square(upright_picture(context(), data), 32)
     except DdsrError as error:
         return error.status
-    return 200 if (found.width, found.height) == (32, 32) else 0
+    return 200 if found.shape == (32, 32, 3) else 0
 
 
 @pytest.mark.parametrize("error", [struct.error("canary"), TypeError("canary"), UserWarning("canary")])
@@ -63,7 +63,7 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
 
     monkeypatch.setattr("services.common.intake.decode_upload", raising)
     monkeypatch.setattr("services.common.intake.read_recipe", raising)
-    for call in (lambda: _picture(context(), b"", 32, "none"), lambda: take_recipe(None, b"", [], 200)):
+    for call in (lambda: upright_picture(context(), b"", 32), lambda: take_recipe(None, b"", [], 200)):
         with pytest.raises(BrokenPicture) as caught:
             call()
         assert "canary" not in str(caught.value)
@@ -73,8 +73,8 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
 def test_a_side_too_long_is_refused() -> None:
     long = encoded(np.zeros((20, 300, 3), dtype=np.uint8))
     with pytest.raises(PictureTooLarge):
-        _picture(context(max_side=200), long, 32, "centre")
-    assert _picture(context(max_side=300), long, 32, "centre").width == 32
+        upright_picture(context(max_side=200), long)
+    assert upright_picture(context(max_side=300), long).shape == (20, 300, 3)
 
 
 @pytest.mark.parametrize("text", ["a", "a" * 256, "Größe 顔 🙂", " padded ", "zero\u200dwidth"])

@@ -45,13 +45,13 @@ def test_a_body_that_dawdles(sender: Clients) -> None:
 def test_uploads_at_a_time(sender: Clients) -> None:
     client = sender(max_uploads=1)
     context = client.app.state.context  # type: ignore[attr-defined]
-    context.uploads = 1
+    context.uploads["local"] = 1
     answer = client.post("/hide", **hide_form())
     check(answer, 503, "too-busy")
     assert answer.headers["Retry-After"] == "2"
-    context.uploads = 0
+    context.uploads["local"] = 0
     assert client.post("/hide", **hide_form()).status_code == 200
-    assert context.uploads == 0
+    assert context.uploads.total() == 0
 
 
 def test_a_slot_is_free_while_its_job_waits(sender: Clients) -> None:
@@ -60,7 +60,7 @@ def test_a_slot_is_free_while_its_job_waits(sender: Clients) -> None:
     context = client.app.state.context  # type: ignore[attr-defined]
     for change in ({"identity_prompt": None}, {"image": b"no"}, {"identity_prompt": "x" * 300}):
         assert client.post("/hide", **hide_form(**change)).status_code >= 400
-        assert context.uploads == 0
+        assert context.uploads.total() == 0
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def bomb(side: int) -> bytes:
 HIDE = [
     ({"image": b"GIF89a" + bytes(50)}, 415, "unsupported-picture"),
     ({"image": b""}, 415, "unsupported-picture"),
-    ({"image": encoded(face(64))[:-500]}, 422, "broken-picture"),
+    ({"image": encoded(face())[:-500]}, 422, "broken-picture"),
     ({"image": encoded(face(8))}, 422, "broken-picture"),
     ({"image": bomb(9_000)}, 413, "picture-too-large"),
     ({"image": bomb(60_000)}, 413, "picture-too-large"),
@@ -124,13 +124,13 @@ def test_what_recover_refuses(receiver: Clients) -> None:
         (None, 422, "missing-recipe"),
         (CANARY, 422, "invalid-recipe"),
         (other, 422, "invalid-recipe"),
-        ("ddsr2.abc", 409, "recipe-mismatch"),
+        ("ddsr1.abc", 409, "recipe-mismatch"),
         ("x" * 5000, 422, "invalid-request"),
         (_recipe("f" * 16), 409, "recipe-mismatch"),
     ]:
         data = prompt if recipe is None else {**prompt, "recipe": recipe}
         check(client.post("/recover", data=data, files=stego), status, code)
-    wrong = {"stego": ("a.png", encoded(face(40)))}
+    wrong = {"stego": ("a.png", encoded(face(40))[:-100])}  # not decoded: its header says enough
     check(client.post("/recover", data=prompt, files=wrong), 422, "wrong-picture-size")
 
 

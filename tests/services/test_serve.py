@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import socket
 import subprocess
 import sys
@@ -105,6 +107,7 @@ def test_a_process_serves_logs_and_stops(tmp_path: Path, service: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=allow_core_dumps,
     ) as process:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
@@ -115,6 +118,8 @@ def test_a_process_serves_logs_and_stops(tmp_path: Path, service: str) -> None:
                 job = client.get(f"/jobs/{PROMPT}?wait={PROMPT}", headers={"X-API-Key": PROMPT})
                 assert job.status_code == 503
                 assert "server" not in client.get("/livez").headers
+                limits = Path(f"/proc/{process.pid}/limits").read_text()
+                assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
         finally:
             process.terminate()
             out, err = process.communicate(timeout=30)
@@ -124,6 +129,12 @@ def test_a_process_serves_logs_and_stops(tmp_path: Path, service: str) -> None:
     lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     routes = {line["route"] for line in lines if line["event"] == "request"}
     assert routes >= {"/livez", path, "/jobs/{job_id}"}
+
+
+def allow_core_dumps() -> None:
+    """In a new process: as large as its parent may make them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -73,6 +73,38 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
         read_recipe(bomb(side))
 
 
+def progressive(scans: int, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A progressive JPEG with this many more scans than usual; `before` hides in a segment, `after` follows the end."""
+    file = io.BytesIO()
+    Image.fromarray(picture()).save(file, "JPEG", progressive=True, comment=before)
+    data = file.getvalue()
+    end = data.rindex(b"\xff\xd9")
+    return data[:end] + data[data.rindex(b"\xff\xda") : end] * scans + data[end:] + after
+
+
+def test_a_picture_of_endless_scans_is_not_decoded() -> None:
+    """Each is a few bytes, and a walk over all pixels."""
+    assert decode_upload(progressive(0)).shape == decode_upload(progressive(80)).shape
+    with pytest.raises(PictureTooLarge, match="scans"):
+        decode_upload(progressive(200))
+
+
+def test_what_only_looks_like_a_scan_is_not_counted() -> None:
+    """Films hang behind the photographs of many telephones, thumbnails hide in segments."""
+    many = b"\xff\xda" * 300
+    assert decode_upload(progressive(0, before=many, after=many)).shape == picture().shape
+
+
+def test_another_size_than_the_demanded_is_seen_by_the_header() -> None:
+    data = encode_picture(picture(), "png")
+    with pytest.raises(WrongPictureSize):
+        decode_upload(data[:-200], size=33)
+    square = encode_picture(picture()[:20, :20], "png")
+    assert decode_upload(square, size=20).shape == (20, 20, 3)
+    with pytest.raises(BrokenPicture):
+        decode_upload(square[:-200], size=20)
+
+
 def test_too_many_bytes() -> None:
     with pytest.raises(PictureTooLarge):
         decode_upload(encode_picture(picture(), "png"), max_bytes=100)

@@ -1,9 +1,12 @@
 """Webhooks against a real HTTP server on this machine."""
 
 import base64
+import contextlib
 import json
+import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,13 +17,13 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from shared import jobs_records as records
 from shared.errors import InvalidOption
 from shared.jobs import JobResult
-from shared.webhooks import Refused, check_url, deliver, load_secret
+from shared.webhooks import Refused, _public, check_url, deliver, load_secret
 from tests.shared.test_jobs import make_desk
 from tests.worker.redis_server import RedisServer
-from tests.worker.support import OWNER, announce, hide_request, make_store
+from tests.worker.support import OWNER, announce, hide_request, make_store, until
 from worker.logs import configure
 from worker.metrics import WorkerMetrics
-from worker.outbox import DELAYS, Outbox
+from worker.outbox import DELAYS, SENDERS, Outbox
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtMTIzNA=="
 
@@ -31,6 +34,8 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.quick = threading.Event()
+        self.waited: list[bool] = []
 
     @property
     def url(self) -> str:
@@ -40,9 +45,24 @@ class Receiver(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Receiver
 
+    def dribble(self) -> None:
+        """An answer that takes five seconds, and never pauses for long."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with contextlib.suppress(OSError):
+            for _ in range(50):
+                time.sleep(0.1)
+                self.wfile.write(b"x")
+            self.wfile.write(b"\r\nContent-Length: 0\r\n\r\n")
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.got.append((self.path, dict(self.headers), body))
+        if self.path == "/dribble":
+            return self.dribble()
+        if self.path == "/slow":
+            self.server.waited.append(self.server.quick.wait(10))
+            return None
+        self.server.quick.set()
         code = int(self.path.split("/")[1].split("?")[0] or 200)
         self.send_response(code)
         if code == 302:
@@ -77,6 +97,53 @@ def test_signed_and_without_content(receiver: Receiver) -> None:
         Webhook(SECRET).verify(body.replace(b"0123", b"0124"), headers)
 
 
+def test_an_answer_that_dribbles_is_cut_off(receiver: Receiver) -> None:
+    """Each byte comes in time, the whole does not; even what came of it is no answer."""
+    with pytest.raises(TimeoutError):
+        deliver(f"{receiver.url}/dribble", "0123", "done", SECRET, allow_private=True, seconds=1)
+    assert len(receiver.got) == 1
+
+
+def test_a_handshake_that_never_ends_is_cut_off() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"https://127.0.0.1:{mute.getsockname()[1]}/"
+        with pytest.raises(TimeoutError):
+            deliver(url, "0123", "done", SECRET, allow_private=True, seconds=0.5)
+
+
+def test_a_slow_receiver_holds_up_nobody_else(server: RedisServer, receiver: Receiver) -> None:
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    slow = [store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/slow").id for _ in range(3)]
+    quick = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200").id
+    for job in (*slow, quick):
+        store.cancel(job, owner=OWNER)
+        server.client().zadd(records.WATCHED, {job: 1 if job in slow else 2})
+    outbox.send_due()
+    until(lambda: len(receiver.waited) == 3)
+    assert all(receiver.waited), "the quick one was told while the slow ones kept their senders"
+    until(lambda: not server.client().hexists(records.record_key(quick), "webhook"))
+
+
+def test_there_are_so_many_senders(server: RedisServer, receiver: Receiver) -> None:
+    """Those that find none free wait, and lose nothing."""
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    for number in range(SENDERS + 2):
+        url = f"{receiver.url}/{'slow' if number < SENDERS else 200}"
+        job = store.submit("hide", hide_request(), owner=OWNER, webhook=url)
+        store.cancel(job.id, owner=OWNER)
+        server.client().zadd(records.WATCHED, {job.id: number})
+    outbox.send_due()
+    until(lambda: len(receiver.got) == SENDERS)
+    outbox.send_due()
+    assert [path for path, _, _ in receiver.got] == ["/slow"] * SENDERS
+    receiver.quick.set()
+    until(lambda: outbox.send_due() or len(receiver.got) == SENDERS + 2)
+
+
 @pytest.mark.parametrize("code", [302, 404, 410, 500])
 def test_only_2xx_counts_and_no_redirect_is_followed(receiver: Receiver, code: int) -> None:
     with pytest.raises(Refused, match=str(code)):
@@ -86,11 +153,20 @@ def test_only_2xx_counts_and_no_redirect_is_followed(receiver: Receiver, code: i
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::1]", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::ffff:10.0.0.1]"],
-)
+    [
+        "127.0.0.1", "localhost", "[::1]", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::ffff:10.0.0.1]",
+        "[64:ff9b::10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::10.0.0.1]", "[2002:a00:1::1]", "[2002:808:808::1]",
+        "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[fec0::1]", "[fd00::1]", "[fe80::1]", "[::10.0.0.1]",
+    ],
+)  # fmt: skip
 def test_private_addresses_are_refused(host: str) -> None:
     with pytest.raises(Refused, match="private"):
         deliver(f"http://{host}:9/", "0123", "done", SECRET, allow_private=False)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "64:ff9b::8.8.8.8", "::ffff:8.8.8.8"])
+def test_public_addresses_are_not(address: str) -> None:
+    assert _public(address)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +209,7 @@ def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver
     desk.done(desk.open(good.id, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
     assert outbox.send_one()
     assert json.loads(receiver.got[0][2])["data"] == {"id": good.id, "status": "done"}
-    assert not client.exists(records.WEBHOOKS)
+    assert not client.exists(records.WATCHED)
     assert receiver.url.encode() not in b"".join(client.hgetall(records.record_key(good.id)).values())  # type: ignore[union-attr]
 
     bad = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/500")
@@ -141,9 +217,9 @@ def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver
     for _ in range(len(DELAYS) + 1):
         assert outbox.send_one()
         assert not outbox.send_one()
-        if client.exists(records.WEBHOOKS):
-            client.zadd(records.WEBHOOKS, {bad.id: 0})
-    assert not client.exists(records.WEBHOOKS)
+        if client.exists(records.WATCHED):
+            client.zadd(records.WATCHED, {bad.id: 0})
+    assert not client.exists(records.WATCHED)
     assert not client.hexists(records.record_key(bad.id), "webhook")
     ids = {headers["webhook-id"] for path, headers, _ in receiver.got if path == "/500"}
     assert ids == {f"msg_{bad.id}"}
@@ -159,5 +235,46 @@ def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> No
         store.cancel(job.id, owner=OWNER)
         assert Outbox(desk, SECRET, allow_private=allow, metrics=metrics, log=log).send_one()
         assert len(receiver.got) == told
-        assert not server.client().exists(records.WEBHOOKS)
+        assert not server.client().exists(records.WATCHED)
         assert not server.client().hexists(records.record_key(job.id), "webhook")
+
+
+def test_a_job_that_nobody_took_ends_without_being_asked_for(server: RedisServer, receiver: Receiver) -> None:
+    """Its webhook is told, and with or without one its sealed request goes; a job that waits or runs is left alone."""
+    announce(server)
+    store, desk, client = make_store(server, queue_ttl=1), make_desk(server), server.client()
+    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    url = f"{receiver.url}/200"
+    patient, begun = (make_store(server).submit("hide", hide_request(), owner=OWNER, webhook=url).id for _ in range(2))
+    told, silent = (store.submit("hide", hide_request(), owner=OWNER, webhook=where).id for where in (url, None))
+    desk.claim(begun, "e1", "w1")
+    for job in (patient, begun):
+        client.zadd(records.WATCHED, {job: 0})
+    assert not outbox.send_one()
+    until(lambda: not client.exists(f"rq:job:{told}", f"rq:job:{silent}"))
+    until(lambda: outbox.send_one())
+    until(lambda: not outbox.send_one() and not client.exists(records.request_key(silent)))
+    assert [json.loads(body)["data"] for _, _, body in receiver.got] == [{"id": told, "status": "expired"}]
+    assert not client.exists(records.request_key(told), records.request_key(silent))
+    assert set(client.zrange(records.WATCHED, 0, -1)) == {patient.encode(), begun.encode()}  # type: ignore[arg-type]
+    assert store.view(silent, owner=OWNER).state == "expired"
+    assert [store.view(job, owner=OWNER).state for job in (patient, begun)] == ["queued", "running"]
+    desk.done(desk.open(begun, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
+    assert outbox.send_one()
+    assert json.loads(receiver.got[-1][2])["data"] == {"id": begun, "status": "done"}
+    assert client.zrange(records.WATCHED, 0, -1) == [patient.encode()]
+
+
+def test_a_forged_entry_stops_no_webhook(server: RedisServer, receiver: Receiver) -> None:
+    announce(server)
+    store, desk, client = make_store(server), make_desk(server), server.client()
+    jobs = [store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200").id for _ in range(3)]
+    for job in jobs:
+        store.cancel(job, owner=OWNER)
+    client.hset(records.record_key(jobs[0]), "webhook", b"nonsense")
+    client.delete(records.record_key(jobs[1]))
+    client.rpush(records.record_key(jobs[1]), "not a hash")
+    client.zadd(records.WATCHED, {jobs[0]: 1, jobs[1]: 2, b"\xff": 3, jobs[2]: 4})
+    assert Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error")).send_one()
+    assert [json.loads(body)["data"]["id"] for _, _, body in receiver.got] == [jobs[2]]
+    assert not client.exists(records.WATCHED)

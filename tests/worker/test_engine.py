@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.errors import ComputationFailed, PromptTooLong, RecipeMismatch
+from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, PromptTooLong, RecipeMismatch
 from shared.imaging import read_recipe
 from shared.recipe import Recipe
 from tests.worker.arithmetic import STEPS, ArithmeticCore, ArithmeticModel
 from tests.worker.support import face, hide_request, pixels, recover_request
-from worker.engine import Engine, Stop
+from worker.engine import Engine, Stop, Unwanted
 
 
 def ignore(part: Sequence[int], step: int, steps: int) -> None:
@@ -60,20 +60,28 @@ def test_out_of_memory_halves_now_and_later() -> None:
     assert core.batches == [2, 2]
 
 
-def test_progress_names_the_part_and_stop_ends_all() -> None:
+@pytest.mark.parametrize(
+    ("end", "error", "after", "computed"), [(Stop, JobTimeout, JobTimeout, 1), (Unwanted, JobCancelled, None, 2)]
+)
+def test_what_is_finished_is_kept_when_time_is_up_or_nobody_wants_a_part(
+    end: type[BaseException], error: type[DdsrError], after: type[DdsrError] | None, computed: int
+) -> None:
+    """Stop ends all that is not finished, Unwanted the part being computed and nothing else."""
     engine, core = make(limit=2)
     seen = []
 
     def watch(part: Sequence[int], step: int, steps: int) -> None:
         seen.append((tuple(part), step, steps))
         if part[0] == 2 and step == 3:
-            raise Stop
+            raise end
 
-    with pytest.raises(Stop):
-        engine.run([hide_request() for _ in range(6)], watch)
+    outcomes = engine.run([hide_request() for _ in range(6)], watch)
     assert seen[:STEPS] == [((0, 1), step, STEPS) for step in range(1, STEPS + 1)]
-    assert seen[-1] == ((2, 3), 3, STEPS)
-    assert core.batches == [2]
+    assert seen[STEPS : STEPS + 3][-1] == ((2, 3), 3, STEPS)
+    assert core.batches == [2] * computed
+    found = [None if outcome.error is None else type(outcome.error) for outcome in outcomes]
+    assert found == [None, None, error, error, after, after]
+    assert all((outcome.result is None) == (outcome.error is not None) for outcome in outcomes)
 
 
 def test_a_recipe_of_another_model() -> None:
