@@ -1,11 +1,14 @@
 """What `ddsr up` is told: options, else the environment, else the defaults."""
 
+import http.server
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.stack import _is_ok
 from shared.settings import StackSettings
 
 ENVIRONMENT = {
@@ -68,3 +71,15 @@ def test_a_value_that_is_none_is_wrong_usage(started: list[StackSettings]) -> No
     assert "many" not in said
     assert up("--workers", "65")[0] == 2
     assert not started
+
+
+def test_readiness_is_asked_past_every_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert _is_ok(f"http://127.0.0.1:{server.server_port}/")
+        thread.join()
