@@ -42,8 +42,8 @@ class PlanConfig:
     face_knee: float = 1.0
     stego_knee: float = 0.5
     contrast: float = 0.75
-    guidance: float = 2.0
-    guidance_floor: float = 1.0
+    guidance: float = 3.0
+    guidance_floor: float = 4.0
     temperature: float = 0.7
     temperature_start: float = 0.5
     faces: int = 64
