@@ -1,30 +1,22 @@
-"""Smaller parts: alignment, similarity, linkage, the ranking attack, prompts, loaders, the trained
+"""Smaller parts: alignment, similarity, linkage, the ranking attack, prompts, the trained
 detector."""
 
-import io
-import json
-import pickle
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from evaluation import prompts
 from evaluation.alignment import TEMPLATE_112, Found, align
 from evaluation.attack import chance, protected
 from evaluation.calibration import Calibration, calibrate
-from evaluation.data import Sample, lfw_pairs, load_set, pick, whole_identities
+from evaluation.data import Sample
 from evaluation.detector import detect
-from evaluation.errors import MaterialMissing
 from evaluation.identity import BORROWED, compare, embedded, identify
-from evaluation.lpips import read_arrays
 from evaluation.metrics import area_under_roc, area_within
 from evaluation.mtcnn import non_maximum_suppression
 from evaluation.noise import correlation, lengths_found, linkage, openings, reflected
-from evaluation.recognisers import load
 from evaluation.security import auc_interval
 from evaluation.stegexpose import embed_lsb
 from shared.diffusion.keying import GROUP, Mixing, MixingPlan, from_coordinates, to_coordinates
@@ -251,193 +243,3 @@ def test_the_area_of_two_networks_does_not_mix_their_scales() -> None:
     assert area_under_roc(*(np.concatenate(side) for side in zip(*folds, strict=True))) < 0.8
     assert area_within(folds) == 1
     assert auc_interval(folds, 0) == (1, 1)  # drawn within each fold, in which all is told apart
-
-
-def _png(path: Path, value: int = 100) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 30), (value, 0, 0)).save(path)
-
-
-def test_layouts(tmp_path: Path) -> None:
-    _png(tmp_path / "lfw/Ann_Lee/Ann_Lee_0001.png")
-    _png(tmp_path / "lfw/Bo/Bo_0001.png")
-    assert [sample.identity for sample in load_set(tmp_path / "lfw", "")] == ["Ann_Lee", "Bo"]
-    for plain, painted in (("non-makeup", "makeup"), ("before", "after")):
-        _png(tmp_path / plain / "ladn" / plain / "1.png")
-        _png(tmp_path / plain / "ladn" / painted / "2.png")
-        _png(tmp_path / plain / "ladn" / "blend" / "1_2.png")
-        assert [s.fields["makeup"] for s in load_set(tmp_path / plain / "ladn", "")] == [False, True]
-    for missing in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(MaterialMissing):
-            load_set(missing, "")
-
-
-@pytest.mark.parametrize("inner", ["", "CelebA-HQ-img"])
-def test_celeba_hq(tmp_path: Path, inner: str) -> None:
-    for number in (0, 10, 2):
-        _png(tmp_path / inner / f"{number}.jpg")
-    (tmp_path / "CelebA-HQ-to-CelebA-mapping.txt").write_text("idx orig_idx orig_file\n0 119613 119614.jpg\n")
-    (tmp_path / "identity_CelebA.txt").write_text("119614.jpg 2880\n")
-    (tmp_path / "CelebAMask-HQ-attribute-anno.txt").write_text("2\nMale Smiling Young\n0.jpg  -1 1 1\n2.jpg  1 -1 1\n")
-    samples = load_set(tmp_path, "", size=16)
-    assert [Path(sample.name).name for sample in samples] == ["0.jpg", "2.jpg", "10.jpg"]
-    assert (samples[0].identity, samples[1].identity) == ("2880", None)
-    assert prompts.identity(samples[0].fields) == "a smiling young woman"
-    assert prompts.identity(samples[1].fields) == "a serious young man"
-    assert prompts.identity(samples[2].fields) == "a photo of a person"
-    assert samples[0].picture.shape == (16, 16, 3)
-
-
-def _jpeg(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (value, 2, 3)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-
-
-def test_tars_of_ours_and_of_lfw_with_its_pairs(tmp_path: Path) -> None:
-    described = json.dumps({"file": "000000.webp", "identity": 7}).encode()
-    _tar(tmp_path / "set.tar", {"000000.webp": _jpeg(1), "metadata.jsonl": described})
-    (sample,) = load_set(tmp_path / "set.tar", "")
-    assert (sample.identity, sample.picture[0, 0].tolist()) == ("7", [1, 2, 3])
-    assert lfw_pairs(tmp_path / "set.tar") is None
-    pairs = b"1\t1\nAnn_Lee\t1\t4\nAnn_Lee\t2\tBo\t1\n"
-    names = ("Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0004.jpg", "Bo/Bo_0001.jpg")
-    _tar(tmp_path / "lfw.tgz", {**{f"lfw/{name}": _jpeg(i) for i, name in enumerate(names)}, "lfw/pairs.txt": pairs})
-    samples = load_set(tmp_path / "lfw.tgz", "")
-    assert [(s.name, s.identity, int(s.picture[0, 0, 0])) for s in samples] == [
-        (names[0], "Ann_Lee", 0), (names[1], "Ann_Lee", 1), (names[2], "Bo", 2),
-    ]  # fmt: skip
-    assert lfw_pairs(tmp_path / "lfw.tgz") == [
-        ("Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0004.jpg", True),
-        ("Ann_Lee/Ann_Lee_0002.jpg", "Bo/Bo_0001.jpg", False),
-    ]
-    assert lfw_pairs(None) is None
-
-
-def test_whole_identities_are_never_cut_and_singles_come_last() -> None:
-    samples = [Sample(f"{i}", np.zeros((1, 1, 3), np.uint8), who) for i, who in enumerate("abbcccdd")]
-    chosen = whole_identities(samples, 5, 0)
-    assert len(chosen) in (4, 5)
-    assert all(sum(s.identity == who for s in chosen) in (0, "abbcccdd".count(who)) for who in "abcd")
-    assert "a" not in {s.identity for s in whole_identities(samples, 7, 0)}
-    assert whole_identities(samples, 8, 0) == samples
-
-
-def test_pick_is_repeatable_and_spreads_over_identities() -> None:
-    samples = drawn_samples(20)
-    first = pick(samples, 10, 4)
-    assert [s.name for s in first] == [s.name for s in pick(samples, 10, 4)]
-    assert [s.name for s in first] != [s.name for s in pick(samples, 10, 5)]
-    assert len({s.identity for s in first}) == 10
-    everything = pick(samples, None, 4)
-    assert [s.name for s in everything[:10]] == [s.name for s in first]
-    assert sorted(s.name for s in everything) == sorted(s.name for s in samples)
-
-
-def test_weight_file_that_would_run_code_is_refused() -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (print, ("run",))
-
-    with pytest.raises(pickle.UnpicklingError, match="more than arrays"):
-        read_arrays(io.BytesIO(pickle.dumps(Evil())))
-    tree = {"a": np.arange(3.0)}
-    assert np.array_equal(read_arrays(io.BytesIO(pickle.dumps(tree)))["a"], tree["a"])
-
-
-def test_unknown_recogniser_and_missing_weights_are_named() -> None:
-    with pytest.raises(MaterialMissing, match="unknown recogniser"):
-        load(["no-such"])
-    with pytest.raises(MaterialMissing, match="irse50"):
-        load(["irse50=nowhere.onnx"])
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_a_network_by_path_keeps_its_name_and_gets_its_published_threshold(tmp_path: Path) -> None:
-    import torch
-
-    from evaluation.reversibility import identity_figures
-
-    net = torch.nn.Sequential(torch.nn.AvgPool2d(28), torch.nn.Flatten())  # (B, 3, 112, 112) -> (B, 48)
-    torch.jit.script(net).save(str(tmp_path / "net.pt"))
-    (recogniser,) = load([f"irse50={tmp_path / 'net.pt'}"])
-    samples = drawn_samples(6)
-    seen = embedded(samples, CentreFinder(), [recogniser])
-    calibrations = calibrate(samples, seen, [recogniser])
-    assert np.allclose(np.linalg.norm(seen.vectors["irse50"], axis=1), 1)
-    rows = [{"recovered": {"similarity": {"irse50": value}}} for value in (0.24, 0.25)]
-    figures = identity_figures(rows, "recovered", calibrations, 0)["irse50"]
-    assert figures["verified_at_published_threshold"]["value"] == 0.5  # .241045
-
-
-def _varint(value: int) -> bytes:
-    return bytes([value]) if value < 128 else bytes([value % 128 + 128]) + _varint(value // 128)
-
-
-def _message(*fields: tuple[int, object]) -> bytes:
-    """A protobuf message of (number, int | str | bytes) fields."""
-    parts = []
-    for number, value in fields:
-        if isinstance(value, int):
-            parts.append(_varint(number * 8) + _varint(value))
-        else:
-            data = value.encode() if isinstance(value, str) else bytes(value)  # type: ignore[arg-type]
-            parts.append(_varint(number * 8 + 2) + _varint(len(data)) + data)
-    return b"".join(parts)
-
-
-def onnx_pooling() -> bytes:
-    """An ONNX file of mean pooling over 28x28 cells: (1, 3, 112, 112) -> (1, 48). Written by hand, since the package
-    that writes such files is large and nothing else needs it; field numbers are those of onnx.proto."""
-
-    def value(name: str, *shape: int) -> bytes:
-        dims = _message(*((1, _message((1, size))) for size in shape))
-        return _message((1, name), (2, _message((1, _message((1, 1), (2, dims))))))
-
-    def ints(name: str) -> bytes:
-        return _message((1, name), (8, 28), (8, 28), (20, 7))
-
-    pool = ((1, "x"), (2, "p"), (4, "AveragePool"), (5, ints("kernel_shape")), (5, ints("strides")))
-    flat = _message((1, "p"), (2, "y"), (4, "Flatten"))
-    graph = ((1, _message(*pool)), (1, flat), (2, "net"), (11, value("x", 1, 3, 112, 112)), (12, value("y", 1, 48)))
-    return _message((1, 8), (7, _message(*graph)), (8, _message((2, 13))))
-
-
-def test_an_onnx_network_by_path_is_fed_aligned_crops_scaled_to_one(tmp_path: Path) -> None:
-    (tmp_path / "net.onnx").write_bytes(onnx_pooling())
-    (recogniser,) = load([f"ir152={tmp_path / 'net.onnx'}"])
-    samples = drawn_samples(3)
-    seen = embedded(samples, CentreFinder(), [recogniser])
-    crop = align(samples[0].picture, seen.found[0].landmarks).astype(float)
-    expected = ((crop - 127.5) / 127.5).transpose(2, 0, 1).reshape(3, 4, 28, 4, 28).mean((2, 4)).ravel()
-    assert np.allclose(seen.vectors["ir152"][0], expected / np.linalg.norm(expected), atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_inception_by_path_alone_is_called_fid(tmp_path: Path) -> None:
-    import torch
-
-    from evaluation.features import load_features
-    from evaluation.metrics import frechet_distance
-
-    class Means(torch.nn.Module):
-        def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
-            return x.float().mean([2, 3]) if return_features else x.float()
-
-    torch.jit.script(Means()).save(str(tmp_path / "net.pt"))
-    features = load_features(tmp_path / "net.pt")
-    assert features.name == "FID"
-    first, second = (np.stack([s.picture for s in drawn_samples(12)[part]]) for part in (slice(0, 6), slice(6, 12)))
-    found = features.distance(first, second)
-    assert found.value == pytest.approx(frechet_distance(first.mean((1, 2)), second.mean((1, 2))), rel=1e-4)
-    assert found.low <= found.value <= found.high
-    with pytest.raises(MaterialMissing, match="Inception"):
-        load_features(tmp_path / "nowhere.pt")
