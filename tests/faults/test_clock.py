@@ -111,8 +111,8 @@ def test_the_clock_of_the_whole_machine_jumps(turned_house: House, clock: Clock)
     """
     house = turned_house
     with house.worker(DDSR_BATCH_SIZE="1"):
-        ready = house.submit()
-        assert house.end(ready) == "done"
+        unread = house.submit()
+        assert house.end(unread) == "done"
         job = house.submit("pause:0.6")
         house.running(job)
         clock.turn(-HOUR)
@@ -127,7 +127,7 @@ def test_the_clock_of_the_whole_machine_jumps(turned_house: House, clock: Clock)
         assert house.end(running) == "done"
         assert house.proves(running)
         assert house.end(waiting) == "expired"
-        assert house.state(ready) == "expired"
-        assert house.job(ready, "/result").status_code == 410
+        assert house.state(unread) == "expired"
+        assert house.job(unread, "/result").status_code == 410
         until(lambda: ready(house), 30)
         assert house.end(house.submit()) == "done"
