@@ -26,7 +26,7 @@ from shared import errors
 from shared.settings import QueueSettings, StackSettings, WorkerSettings
 from tests.docs.pages import PAGES, README, ROOT, anchors, blocks, code_of, prose, rows, section, shell_lines
 
-KINDS = (ServiceSettings, SenderSettings, ReceiverSettings, QueueSettings, WorkerSettings)
+KINDS = (StackSettings, ServiceSettings, SenderSettings, ReceiverSettings, QueueSettings, WorkerSettings)
 UNITS = {"KiB": 1024, "MiB": 1024**2, "million": 10**6}
 every_page = pytest.mark.parametrize("page", PAGES)
 
