@@ -95,7 +95,7 @@ def test_one_command_makes_every_table_and_publishes_the_report(
     from evaluation import peers, setup
     from shared.diffusion.schemes import SCHEMES
     from tests.evaluation.conftest import CentreFinder
-    from tests.evaluation.test_parts import onnx_pooling
+    from tests.evaluation.test_networks import onnx_pooling
 
     monkeypatch.setattr(setup, "FaceFinder", CentreFinder)  # the tiny pictures have no faces to find
     for name, scheme in list(SCHEMES.items()):
