@@ -68,7 +68,7 @@ def service(
     model: Model = None, out: Out = OUT, note: Note = "", threads: Threads = None,
     clients: Annotated[int, typer.Option(min=1)] = 16,
     batch: Annotated[int, typer.Option(min=1, help="Batch size of the worker and of the bare core.")] = 4,
-    pictures: Annotated[int, typer.Option(min=1, help="A round of the throughput.")] = 32,
+    pictures: Annotated[int, typer.Option(min=1, help="A round of the throughput.")] = 48,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     requests: Annotated[int, typer.Option(min=5, help="Of the added latency.")] = 60,
     in_flight: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 500,

@@ -52,7 +52,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, open_queue, open_redis, push
+from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -70,6 +70,7 @@ __all__ = [
     "RecoverRequest",
     "State",
     "WorkerInfo",
+    "open_asyncio_redis",
     "open_queue",
     "open_redis",
 ]

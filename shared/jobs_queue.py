@@ -3,6 +3,7 @@
 from typing import Any
 
 import redis
+import redis.asyncio
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
@@ -22,6 +23,17 @@ def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
     Raises:
         KeyFileError: of that file; or the address is malformed, most often by a password with / # ? in it.
     """
+    client: redis.Redis = _open(redis.Redis, settings, options)
+    return client
+
+
+def open_asyncio_redis(settings: QueueSettings, **options: Any) -> redis.asyncio.Redis:
+    """The same for an event loop."""
+    client: redis.asyncio.Redis = _open(redis.asyncio.Redis, settings, options)
+    return client
+
+
+def _open(kind: Any, settings: QueueSettings, options: dict[str, Any]) -> Any:
     if settings.redis_password_file is not None:
         options["password"] = read_secret(settings.redis_password_file)
     defaults: dict[str, Any] = {
@@ -30,7 +42,7 @@ def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
         "health_check_interval": 15,
     }
     try:
-        return redis.Redis.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
+        return kind.from_url(settings.redis_url.get_secret_value(), **{**defaults, **options})
     except ValueError:  # its text may quote a part of the password
         raise KeyFileError("REDIS_URL cannot be read; escape its password, or use DDSR_REDIS_PASSWORD_FILE") from None
 

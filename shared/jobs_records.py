@@ -9,6 +9,8 @@ fenced.
     ddsr:worker:<name>      announcement of a worker; dies without heartbeat
     ddsr:webhooks           sorted set, `WATCHED`: id of a job that has not ended -> time to see whether it ever began;
                             of one that has, and whose webhook is to be told -> time of the next attempt
+    ddsr:ended              channel, `ENDED`: id of a job that has just ended. Who misses it, or hears a forged one,
+                            looks at the record, which alone decides
 
     queued -> running -> done | failed;  queued | running -> cancelled | expired
 
@@ -24,6 +26,7 @@ for display only.
 PREFIX = "ddsr:job:"
 WORKERS = "ddsr:workers"
 WATCHED = "ddsr:webhooks"
+ENDED = "ddsr:ended"
 
 
 def record_key(job_id: str) -> str:
@@ -91,7 +94,7 @@ return held
 # KEYS: record, request, result, watched.
 # ARGV: execution (empty: whoever), state, now, id, tombstone ttl, result ttl,
 # error code, error detail, sealed result. Returns 1 when this call ended the job.
-FINISH = """
+FINISH = f"""
 local was = redis.call('HMGET', KEYS[1], 'state', 'execution', 'webhook')
 if was[1] ~= 'queued' and was[1] ~= 'running' then return 0 end
 if ARGV[1] ~= '' and (was[1] ~= 'running' or was[2] ~= ARGV[1]) then return 0 end
@@ -105,6 +108,7 @@ if was[3] then
 else
   redis.pcall('ZREM', KEYS[4], ARGV[4])
 end
+redis.pcall('PUBLISH', '{ENDED}', ARGV[4])
 return 1
 """
 

@@ -2,7 +2,7 @@
 
 import time
 
-from anyio import current_time, sleep
+from anyio import current_time
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
@@ -15,6 +15,7 @@ from shared.jobs import JobResult, JobView
 
 FIRST_POLL = 0.01  # seconds
 LAST_POLL = 0.5
+SPARE_POLL = 2.0  # while ends are heard of: word of one may get lost
 
 
 async def settle(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
@@ -29,17 +30,24 @@ async def settle(request: Request, context: Context, view: JobView, seconds: flo
 
 
 async def _settled(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
+    """The first look is for an end before `watch`. From then on word of the end comes by itself, or, while nothing can
+    be heard, is asked for."""
     start = current_time()
-    deadline = start + seconds
+    deadline, due = start + seconds, start
     away: QueueUnavailable | None = None
-    while not view.terminal and (left := deadline - current_time()) > 0:
-        await sleep(min(pause_before(view, current_time() - start, time.time()), left))
-        if await request.is_disconnected():
-            break
-        try:
-            view, away = await context.ask(context.store.view, view.id, owner=request.state.owner), None
-        except QueueUnavailable as error:
-            away = error
+    with context.ends.watch(view.id) as end:
+        while not view.terminal and (left := deadline - current_time()) > 0:
+            told = await end.wait(min(pause_before(view, current_time() - start, time.time()), left))
+            if await request.is_disconnected():
+                break
+            now = current_time()
+            if context.ends.listening and not told and now < min(due, deadline):
+                continue
+            due = now + SPARE_POLL
+            try:
+                view, away = await context.ask(context.store.view, view.id, owner=request.state.owner), None
+            except QueueUnavailable as error:
+                away = error
     if away is not None:
         raise away
     return view

@@ -1,5 +1,6 @@
 """The composition root: one service out of its router and its settings."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
@@ -12,6 +13,7 @@ from starlette.formparsers import MultiPartParser
 
 from services.common import health, jobs
 from services.common.context import Context
+from services.common.ends import Ends
 from services.common.handlers import install_handlers
 from services.common.keys import load_keys
 from services.common.limits import RateLimits
@@ -51,6 +53,7 @@ def build_app(
     keep_uploads_in_memory()
     version = _version()
     connection = open_redis(queue)
+    log = make_log(service, settings.log_level)
     context = Context(
         kind=kind,
         service=service,
@@ -59,14 +62,18 @@ def build_app(
         keys=load_keys(settings),
         limits=RateLimits(connection, settings),
         metrics=ServiceMetrics(service, version),
-        log=make_log(service, settings.log_level),
+        log=log,
+        ends=Ends(queue, log),
     )
     context.metrics.watch_queue(context.store.health)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.log.info("start", version=version, keys=len(context.keys.entries))
+        listener = asyncio.create_task(context.ends.listen())
         yield
+        listener.cancel()
+        await asyncio.wait({listener})
         connection.close()
         context.log.info("stop")
 

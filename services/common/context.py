@@ -11,6 +11,7 @@ import anyio
 from anyio import to_thread
 from fastapi import Request
 
+from services.common.ends import Ends
 from services.common.keys import KeyRing
 from services.common.limits import RateLimits
 from services.common.logs import Log
@@ -41,6 +42,7 @@ class Context:
     limits: RateLimits
     metrics: ServiceMetrics
     log: Log
+    ends: Ends
     uploads: Counter[str] = field(default_factory=Counter)  # by owner, as is `waiting`
     waiting: Counter[str] = field(default_factory=Counter)
     _redis: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(REDIS_THREADS))

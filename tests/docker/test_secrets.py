@@ -176,8 +176,15 @@ FORBIDDEN = {
         "LRANGE rq:queue:ddsr 0 -1",
         "HSET rq:workers x y",
         "GET other",
+        "PUBLISH other x",
     ],
-    "worker": ["SET ddsr:idempotency:x y", "DEL ddsr:limits:x", "GET other", "SORT rq:queue:ddsr"],
+    "worker": [
+        "SUBSCRIBE ddsr:ended",
+        "SET ddsr:idempotency:x y",
+        "DEL ddsr:limits:x",
+        "GET other",
+        "SORT rq:queue:ddsr",
+    ],
     "scaler": ["LPUSH rq:queue:ddsr x", "GET ddsr:job:x", "LLEN ddsr:webhooks"],
 }
 EVERYBODY = ["KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET *", "ACL LIST", "MONITOR", "SHUTDOWN", "CLIENT KILL 1:1"]

@@ -29,6 +29,7 @@ PROMPT = "the red kite over Ullapool"
 DISGUISE = "a photo of an old man pause:0.02"  # seconds that a step lasts: `tests.worker.arithmetic`
 BASE = "http://127.0.0.1"
 LOCAL = ("127.0.0.1", 50_000)
+UNLIMITED = {"rate_limit": "", "poll_limit": ""}  # tests that run within a minute share a caller
 
 T = TypeVar("T")
 Clients = Callable[..., TestClient]
@@ -51,14 +52,18 @@ def worker(shared_server: RedisServer, queue: QueueSettings) -> Iterator[None]:
 def sender(queue: QueueSettings, worker: None) -> Iterator[Clients]:
     """Makes clients of a sender; keyword arguments are settings."""
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(local_client(create_sender(SenderSettings(**settings), queue)))
+        yield lambda **settings: stack.enter_context(
+            local_client(create_sender(SenderSettings(**UNLIMITED | settings), queue))
+        )
 
 
 @pytest.fixture
 def receiver(queue: QueueSettings, worker: None) -> Iterator[Clients]:
     """Makes clients of a receiver; keyword arguments are settings."""
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(local_client(create_receiver(ReceiverSettings(**settings), queue)))
+        yield lambda **settings: stack.enter_context(
+            local_client(create_receiver(ReceiverSettings(**UNLIMITED | settings), queue))
+        )
 
 
 def local_client(app: FastAPI) -> TestClient:

@@ -1,0 +1,87 @@
+"""Ends of jobs, heard from Redis as they happen, so that requests that wait need not ask it often."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from services.common.logs import Log
+from shared.jobs import open_asyncio_redis
+from shared.jobs_records import ENDED
+from shared.settings import QueueSettings
+
+PAUSE = 1.0  # seconds before another try to listen
+TURN = 5.0
+
+
+class End:
+    """A wait for the end of one job."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether word of the end came meanwhile. It is no more than a reason to look at the job: anybody who reaches
+        Redis can send it."""
+        try:
+            await asyncio.wait_for(self._event.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Ends:
+    """One of an app, in its event loop. While `listening` is false, nobody hears of any end."""
+
+    def __init__(self, settings: QueueSettings, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+        self._waits: defaultdict[str, set[End]] = defaultdict(set)
+        self.listening = False
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[End]:
+        """Ends before this call are not heard of."""
+        end = End()
+        self._waits[job_id].add(end)
+        try:
+            yield end
+        finally:
+            self._waits[job_id].discard(end)
+            if not self._waits[job_id]:
+                del self._waits[job_id]
+
+    async def listen(self) -> None:
+        """Until cancelled; of a Redis that is away, again and again."""
+        client = open_asyncio_redis(self._settings)
+        try:
+            while True:
+                try:
+                    async with client.pubsub() as stream:
+                        await stream.subscribe(ENDED)
+                        while True:
+                            self._hear(await stream.get_message(timeout=TURN))
+                except (redis.RedisError, OSError) as error:
+                    if self.listening:
+                        self._log.warning("deaf", error=type(error).__name__)
+                self.listening = False
+                await asyncio.sleep(PAUSE)
+        finally:
+            self.listening = False
+            await client.aclose()
+
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        if message is None:
+            return
+        if message["type"] == "subscribe":
+            self.listening = True
+        elif message["type"] == "message":
+            for end in self._waits.get(message["data"].decode(errors="replace"), ()):
+                end.tell()

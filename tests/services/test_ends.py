@@ -1,0 +1,85 @@
+"""Requests that wait hear of the end of their job, and find it as well when they cannot."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from services.common.ends import Ends
+from shared.jobs_records import ENDED
+from shared.settings import QueueSettings
+from tests.services.conftest import Clients, hide_form, wait_until
+from tests.worker.redis_server import RedisServer
+
+SLOW = "a photo of an old man pause:0.3"  # seconds of each of five steps
+
+
+def ends(client: TestClient) -> Ends:
+    found: Ends = client.app.state.context.ends  # type: ignore[attr-defined]
+    return found
+
+
+def listening(client: TestClient) -> TestClient:
+    wait_until(lambda: ends(client).listening, bool)
+    return client
+
+
+def looks(server: RedisServer) -> int:
+    """How often a job was looked at: nothing else asks for places in the queue."""
+    with server.client() as client:
+        found: Any = client.info("commandstats")
+    return int(found.get("cmdstat_lpos", {"calls": 0})["calls"])
+
+
+def hide(client: TestClient) -> Any:
+    return client.post("/hide", headers={"Prefer": "wait=60"}, **hide_form(disguise_prompt=SLOW))
+
+
+def test_a_waiting_request_looks_at_its_job_before_it_listens_and_at_the_end(
+    sender: Clients, shared_server: RedisServer
+) -> None:
+    client = listening(sender())
+    before = looks(shared_server)
+    assert hide(client).status_code == 200
+    assert looks(shared_server) - before <= 5  # of which one by the submission; one more where it takes seconds
+
+
+def test_a_request_that_hears_nothing_asks(sender: Clients, shared_server: RedisServer) -> None:
+    client = listening(sender())
+    ends(client).listening = False  # as while Redis is away; the listener sets it when it is back
+    before = looks(shared_server)
+    assert hide(client).status_code == 200
+    assert looks(shared_server) - before > 8
+
+
+def test_a_listener_that_lost_its_connection_listens_again(sender: Clients, shared_server: RedisServer) -> None:
+    client = listening(sender())
+    with ThreadPoolExecutor() as pool, shared_server.client() as admin:
+        answer = pool.submit(hide, client)
+        wait_until(lambda: admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"), bool)
+        wait_until(lambda: ends(client).listening, lambda is_on: not is_on)
+        assert answer.result(60).status_code == 200
+    assert hide(listening(client)).status_code == 200
+
+
+def test_forged_word_of_an_end_ends_nothing(sender: Clients, shared_server: RedisServer) -> None:
+    client = listening(sender())
+    with ThreadPoolExecutor() as pool, shared_server.client() as admin:
+        answer = pool.submit(hide, client)
+        waits = ends(client)._waits
+        wait_until(lambda: list(waits), bool)
+        job = next(iter(waits))
+        for word in (job, "", "\ud800".encode("utf-8", "surrogatepass"), b"\xff" * 1000):
+            admin.publish(ENDED, word)
+        assert answer.result(60).status_code == 200
+    assert not waits
+
+
+@pytest.mark.parametrize("address", ["unix:///nowhere/redis.sock", "redis://127.0.0.1:1"])
+def test_a_service_starts_and_stops_while_redis_is_away(sender: Clients, address: str) -> None:
+    from services.sender.app import SenderSettings, create_app
+
+    with TestClient(create_app(SenderSettings(), QueueSettings(redis_url=address))) as client:
+        assert client.get("/livez").status_code == 200
+        assert not ends(client).listening
