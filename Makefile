@@ -46,6 +46,6 @@ sbom: .venv/audit/.ready
 	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-services.json requirements/services.txt
 	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-worker.json requirements/worker.txt
 bench: setup
-	$(V)/ddsr bench core
+	$(V)/ddsr bench core --no-curve
 	$(V)/ddsr bench service
 	$(V)/ddsr bench workers
