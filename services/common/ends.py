@@ -70,7 +70,7 @@ class Ends:
                             self._hear(await stream.get_message(timeout=TURN))
                 except (redis.RedisError, OSError) as error:
                     if self.listening:
-                        self._log.warning("deaf", error=type(error).__name__)
+                        self._log.warning("subscription-lost", error=type(error).__name__)
                 self.listening = False
                 await asyncio.sleep(PAUSE)
         finally:
