@@ -110,7 +110,7 @@ def the_model(source: str | None, device: str) -> Iterator[Check]:
     about = f"{device}; {os.cpu_count()} cores, {torch.get_num_threads()} threads; CUDA: {', '.join(cards) or 'none'}"
     try:
         torch.zeros(1, device=device).add_(1).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
         yield Check("device", "broken", f"{about}; {device} cannot be used ({type(error).__name__})")
         return
     yield Check("device", "ok", about)

@@ -15,7 +15,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -179,17 +179,6 @@ class JobStore:
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(_POLL_MAX, pause * 1.3)
         return view
-
-    def events(self, job_id: str, *, owner: str) -> Iterator[JobView]:
-        """The job now and after every change, ending with its terminal state."""
-        last = None
-        while last is None or not last.terminal:
-            view = self.view(job_id, owner=owner)
-            if view != last:
-                yield view
-            last = view
-            if not view.terminal:
-                time.sleep(_POLL_MAX)
 
     @_available
     def result(self, job_id: str, *, owner: str) -> JobResult:

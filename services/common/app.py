@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
@@ -73,7 +73,8 @@ def build_app(
         listener = asyncio.create_task(context.ends.listen())
         yield
         listener.cancel()
-        await asyncio.wait({listener})
+        with suppress(asyncio.CancelledError):
+            await listener  # what ended it before its time is raised here
         connection.close()
         context.log.info("stop")
 

@@ -318,21 +318,6 @@ def test_company_takes_fresh_jobs_of_one_batch(server: RedisServer) -> None:
     assert client.llen("rq:queue:ddsr:intermediate") == 2
 
 
-def test_events_end_with_the_job(server: RedisServer) -> None:
-    announce(server)
-    store, desk = make_store(server), make_desk(server)
-    view = store.submit("hide", hide_request(), owner=OWNER)
-    seen = []
-    for event in store.events(view.id, owner=OWNER):
-        seen.append((event.state, event.step))
-        if event.state == "queued":
-            desk.claim(view.id, "e1", "w1")
-            desk.progress([desk.open(view.id, "hide", "e1")], 2, 5)
-        elif event.state == "running":
-            desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
-    assert seen == [("queued", None), ("running", 2), ("done", 2)]
-
-
 def test_wait_gives_up(server: RedisServer) -> None:
     announce(server)
     store = make_store(server)
