@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -95,6 +96,54 @@ def curve_plot(result: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
+def bar_plot(bars: Mapping[str, float], label: str, path: Path, goals: Mapping[str, float] | None = None) -> Path:
+    """One bar for each name, from above, with its figure; a dashed line for each goal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 1 + 0.35 * len(bars)))
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), color="tab:blue"), fmt="%.2f", padding=3, fontsize=8)
+    for name, at in (goals or {}).items():
+        axes.axvline(at, color="0.4", ls="--", lw=1, zorder=0)
+        axes.annotate(
+            f"goal: {name}", (at, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8
+        )
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel(label)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def core_bars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Ratio of time to the baseline of each phase, batch and number of steps."""
+    return {
+        f"{phase}, batch {row['batch']}, {row['steps']} steps": row[phase]["ratio"]["wall"]
+        for row in result["rows"]
+        for phase in ("hide", "recover")
+    }
+
+
+def service_bars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Share of the bare core of each round."""
+    return {f"round {number}": row["share"] for number, row in enumerate(result["throughput"]["rounds"], 1)}
+
+
+def workers_bars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Median pictures a second of each number of workers."""
+    return {f"{count} workers": median(found) for count, found in result["rates"].items()}
+
+
+def gpu_bars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Milliseconds of one evaluation, of every way that ran."""
+    return {f"{row['way']}, batch {row['batch']}": row["ms"] for row in result["rows"] if "error" not in row}
+
+
 def service_rows(result: Mapping[str, Any]) -> Rows:
     """What was measured beside its goal."""
     found, last = result["throughput"], result["overload"]["waves"][-1]
@@ -118,7 +167,6 @@ def service_rows(result: Mapping[str, Any]) -> Rows:
 
 def workers_rows(result: Mapping[str, Any]) -> Rows:
     """Throughput by number of workers, then the costs of a job."""
-    from statistics import median
 
     rates = {count: median(found) for count, found in result["rates"].items()}
     one = rates.get("1", 0.0)

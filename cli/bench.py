@@ -53,6 +53,8 @@ def core(
         result["precision"] = formats.run(model, [torch.float32, torch.bfloat16], count=8, folder=out, say=typer.echo)
     here = machine.describe(count, note)
     report.write(out / "core.json", here, result)
+    goals = {"hide": 5.0, "recover": 10.0}
+    report.bar_plot(report.core_bars(result["ratios"]), "times as fast as the baseline", out / "core.png", goals)
     report.show("hide and recover", report.CORE_HEAD, report.core_rows(result["ratios"]), machine.line(here))
     if precision:
         report.show("number formats", report.PRECISION_HEAD, report.precision_rows(result["precision"]))
@@ -89,6 +91,7 @@ def service(
     result = measure.run(model, options, typer.echo)
     here = machine.describe(count, note)
     report.write(out / "service.json", here, result)
+    report.bar_plot(report.service_bars(result), "share of the bare core", out / "service.png", {"0.9": 0.9})
     report.show("service", ("", "measured", "goal"), report.service_rows(result), machine.line(here))
 
 
@@ -110,6 +113,7 @@ def workers(
     result = measure.run(model, options, typer.echo)
     here = machine.describe(1, note)
     report.write(out / "workers.json", here, result)
+    report.bar_plot(report.workers_bars(result), "pictures a second", out / "workers.png")
     report.show("workers", ("", "measured"), report.workers_rows(result), machine.line(here))
 
 
@@ -136,5 +140,6 @@ def gpu(
     result["precision"] = formats.run(model, dtypes, devices=devices, count=2 if toy else 8, folder=out, say=typer.echo)
     here = machine.describe(torch.get_num_threads(), note)
     report.write(out / "gpu.json", here, result)
+    report.bar_plot(report.gpu_bars(result["speed"]), "milliseconds an evaluation", out / "gpu.png")
     report.show("one evaluation", report.GPU_HEAD, report.gpu_rows(result["speed"]), machine.line(here))
     report.show("number formats", report.PRECISION_HEAD, report.precision_rows(result["precision"]))

@@ -1,6 +1,7 @@
 """The measurements of the stack, small, on real processes whose core computes nothing. Counts, no times."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_throughput_against_the_bare_core(tmp_path_factory: pytest.TempPathFacto
     options = service.ServiceOptions(clients=4, batch=2, pictures=6, rounds=1, threads=1)
     found = service.throughput(tiny, options)
     assert found["share"] == found["rounds"][0]["stack"] / found["rounds"][0]["core"] > 0
+
+
+def test_every_benchmark_has_its_bars(tmp_path: Path) -> None:
+    phase = {"ratio": {"wall": 3.5}}
+    core = report.core_bars({"rows": [{"batch": 8, "steps": 5, "hide": phase, "recover": {"ratio": {"wall": 5.0}}}]})
+    assert core == {"hide, batch 8, 5 steps": 3.5, "recover, batch 8, 5 steps": 5.0}
+    assert report.service_bars({"throughput": {"rounds": [{"share": 0.9}, {"share": 0.8}]}})["round 2"] == 0.8
+    assert report.workers_bars({"rates": {"2": [3.0, 1.0, 5.0]}}) == {"2 workers": 3.0}
+    ways = [{"way": "float16", "batch": 4, "ms": 7.0}, {"way": "float16", "batch": 16, "error": "out of memory"}]
+    assert report.gpu_bars({"rows": ways}) == {"float16, batch 4": 7.0}
+    assert report.bar_plot(core, "times", tmp_path / "new" / "core.png", {"hide": 5.0}).stat().st_size > 5_000
 
 
 def test_what_is_neither_served_nor_refused_is_lost() -> None:
