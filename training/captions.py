@@ -1,8 +1,9 @@
 """Captions made from the metadata fields of a picture, several per picture.
 
 A user's identity prompt may be a description ("a smiling young woman") or a mere pass phrase ("correct horse battery
-staple"). So a part of the captions gets unknown words, and a part of the faces' captions consists of nothing else: the
-model then reads a pass phrase as "some face".
+staple"), and a disguise prompt may name what no picture here shows ("a castle"). So a part of the captions gets unknown
+words, a part of the scenes' captions consists of nothing else, and a part of the faces' captions is `PERSON` and
+unknown words. The model then reads whatever it does not know as some scene, and as some face after `PERSON`.
 """
 
 import random
@@ -11,6 +12,25 @@ from collections.abc import Sequence
 from typing import Any
 
 Record = dict[str, Any]
+
+PERSON = "a photo of a person"
+_THINGS = """
+airport ant apple arch autumn avenue bakery ball balcony barn basket bay bear bed bell bench berry bicycle bird book
+bottle bowl box branch bread brook bucket bus butterfly button cabin cake camel camp canal candle canyon car carpet
+cart cat cave chair chapel cheese cherry chimney church cliff clock cloud coast coffee coin corner cottage country
+courtyard cow creek crop crown cup curtain dam dawn deer dock dog dolphin door dove dragon dream drum duck dune dusk
+eagle earth egg elephant engine evening factory fair fall fence fern ferry fire fish flag flame flower fog fort fox
+frog fruit gate ghost glass goat gold grape grass grove guitar hall hammer harvest hat hay hedge herd hill hive
+horse hotel house hut ice inn iron jar journey jungle kite ladder lamp lane leaf lemon lighthouse lion lock log
+machine map maple marsh meadow mill mirror mist moon morning moss moth museum music nest night oak office orchard
+owl palace palm paper parrot pasture path pen piano pier pine pipe planet plant plaza plum pond poppy pot puddle
+pumpkin pyramid quarry rabbit rail rain raven ribbon ridge ring rock roof room root rope rose ruin sail salt sand
+school seed shadow sheep shell ship shop shore silver sled smoke snake spider spoon spring square squirrel stable
+star station stone storm summer sun swamp swan table tail tea temple tent thunder tiger toy track train tree truck
+tulip tunnel turtle umbrella vase view village vine violin wagon wall water wave weather weekend wheat wheel whale
+willow wind winter wolf wood yard zebra
+""".split()  # noqa: SIM905
+_KINDS = ("old", "small", "big", "red", "green", "white", "black", "yellow", "quiet", "empty", "wooden", "long", "wild")
 
 _HAIR = {
     "Black_Hair": "black hair", "Blond_Hair": "blond hair", "Brown_Hair": "brown hair", "Gray_Hair": "gray hair",
@@ -42,8 +62,9 @@ _NATURE = {"mountain", "glacier", "sea", "forest", "desert", "bamboo forest"}
 
 def caption(record: Record, rng: random.Random) -> str:
     """One caption of the picture that `record` describes; another call gives another wording."""
-    if rng.random() < 0.08 and "scene" not in record:
-        return " ".join(_pass_phrase_word(rng) for _ in range(rng.randint(1, 6)))
+    if rng.random() < (0.2 if "scene" in record else 0.1):
+        unknown = _unknown(rng)
+        return unknown if "scene" in record else f"{PERSON}, {unknown}"
     text = _scene(record, rng) if "scene" in record else _face(record, rng)
     if rng.random() < 0.15:
         words = text.split()
@@ -58,6 +79,25 @@ def plain_caption(record: Record) -> str:
     if "scene" in record:
         return f"a photo of a {record['scene']}"
     return f"a photo of a {_noun(record, random.Random(0))}"
+
+
+def empty_caption(record: Record) -> str:
+    """What stands in a caption's place when it is dropped: nothing for a scene, `PERSON` for a face."""
+    return "" if "scene" in record else PERSON
+
+
+def _unknown(rng: random.Random) -> str:
+    """Words that no picture here shows: a pass phrase, or a thing as a person would name it."""
+    if rng.random() < 0.4:
+        phrase = [
+            rng.choice(_THINGS) if rng.random() < 0.5 else _pass_phrase_word(rng) for _ in range(rng.randint(1, 6))
+        ]
+        return " ".join(phrase)
+    thing = rng.choice(_THINGS) if rng.random() < 0.7 else _pass_phrase_word(rng)
+    if rng.random() < 0.3:
+        thing = f"{rng.choice(_KINDS)} {thing}"
+    frame = rng.choice(("{a}", "{a}", "a photo of {a}", "a picture of {a}", "my {t}", "the {t}", "{t}", "{t} {u}"))
+    return frame.format(a=_article(thing), t=thing, u=rng.choice(_THINGS))
 
 
 def _pass_phrase_word(rng: random.Random) -> str:

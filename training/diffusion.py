@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from shared.diffusion.affine import affine_maps
 from shared.diffusion.schedule import NoiseSchedule, log_uniform_betas
-from training.captions import caption
+from training.captions import caption, empty_caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 from training.muon import Muon
 from training.runs import Run
@@ -33,9 +34,9 @@ class DiffusionConfig:
     """Size and length of the stage.
 
     The learning rate falls linearly to zero over `steps`, or over `minutes` of training where that is shorter.
-    `start` is a network folder to go on from instead of random weights. The loss of a latent channel is weighted by
-    the grey levels that one unit of it makes, to the power `channel_power`: 0 counts every channel alike, 1 spends
-    more on what carries the picture's structure.
+    `start` is a network folder to go on from instead of random weights. One picture in `face_every` is a face. The loss
+    of a latent channel is weighted by the grey levels that one unit of it makes, to the power `channel_power`: 0 counts
+    every channel alike, 1 spends more on what carries the picture's structure.
     """
 
     size: int = 128
@@ -53,6 +54,7 @@ class DiffusionConfig:
     warmup: int = 100
     ema: float = 0.999
     drop_caption: float = 0.1
+    face_every: int = 3
     held_out: int = 256
     limit: int | None = None
     start: str = ""
@@ -96,13 +98,15 @@ class Latents:
     @torch.no_grad()
     def of(cls, data: Pictures, vae: AutoencoderKL, held_out: int) -> "Latents":
         """Encode everything; the last `held_out` of a fixed shuffle are never drawn by `batch`."""
-        patch = round((vae.config.in_channels / 3) ** 0.5)
+        patch, lapped = round((vae.config.in_channels / 3) ** 0.5), bool(vae.config.get("lapped"))
+        matrix = affine_maps(vae, vae.config.sample_size)[0]  # many times faster than the network that computes it
 
         def encode(pixels: NDArray[np.uint8]) -> Tensor:
             parts = [
-                unshuffle(np.ascontiguousarray(part), patch) for part in np.split(pixels, range(256, len(pixels), 256))
+                unshuffle(np.ascontiguousarray(part), patch, lapped=lapped)
+                for part in np.split(pixels, range(256, len(pixels), 256))
             ]
-            return torch.cat([vae.encode(part).latent_dist.mean.half() for part in parts])
+            return torch.cat([(matrix(part) if matrix else vae.encode(part).latent_dist.mean).half() for part in parts])
 
         values = torch.stack([encode(data.pixels), encode(data.pixels[:, :, ::-1])])
         order = random.Random(0).sample(range(len(data)), len(data))
@@ -110,11 +114,12 @@ class Latents:
         faces = [i for i in drawn if "scene" not in data.records[i]]
         return cls(values, data, faces, [i for i in drawn if "scene" in data.records[i]], kept)
 
-    def batch(self, size: int, drop: float, rng: random.Random) -> tuple[Tensor, list[str]]:
-        """Scenes at the even places, faces at the odd ones; z_0 float32 (B, C, h, w), captions, some empty."""
-        chosen = [rng.choice(self.faces if n % 2 else self.scenes) for n in range(size)]
+    def batch(self, size: int, drop: float, every: int, rng: random.Random) -> tuple[Tensor, list[str]]:
+        """Scenes and every `every`-th a face; z_0 float32 (B, C, h, w), captions, some dropped."""
+        chosen = [rng.choice(self.scenes if n % every else self.faces) for n in range(size)]
         z0 = torch.stack([self.values[rng.randrange(2), i] for i in chosen]).float()
-        texts = ["" if rng.random() < drop else caption(self.data.records[i], rng) for i in chosen]
+        records = [self.data.records[i] for i in chosen]
+        texts = [empty_caption(r) if rng.random() < drop else caption(r, rng) for r in records]
         return z0, texts
 
     def faces_batch(self, size: int, rng: random.Random) -> tuple[Tensor, list[str]]:
@@ -227,7 +232,7 @@ def train(
             random.Random(f"{seed}/{run.step}"),
             torch.Generator().manual_seed(seed * 2**32 + run.step),
         )
-        z0, texts = latents.batch(config.batch, config.drop_caption, rng)
+        z0, texts = latents.batch(config.batch, config.drop_caption, config.face_every, rng)
         loss = objective(unet, z0, text(texts), generator).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

@@ -171,7 +171,7 @@ def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, confi
             stepper.load_state_dict(saved)
     while run.step < config.steps:
         rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
-        both, captions = latents.batch(config.batch, 0.1, rng)
+        both, captions = latents.batch(config.batch, 0.1, 2, rng)
         scenes = torch.tensor([n % 2 == 0 and bool(caption) for n, caption in enumerate(captions)])
         target = guided_target(teacher, free, scenes, config)
         losses = {"diffusion": objective(unet, both, text(captions), generator, target).mean()}

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from shared.diffusion.lapped import lapped_matrix, prefilter
 from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
 from training.runs import Run
 
@@ -43,6 +44,7 @@ class VaeConfig:
     size: int = 128
     patch: int = 8
     channels: int = 40
+    lapped: bool = True
     free_groups: int = 2
     every: int = 4  # the closed form is computed from every n-th picture
     batch: int = 16
@@ -68,11 +70,10 @@ class PatchBasis:
     mean: NDArray[np.float64]
 
 
-def patches(pixels: NDArray[np.uint8], patch: int) -> NDArray[np.float32]:
-    """uint8 (N, H, W, 3) -> float32 (N * H/p * W/p, 3 p^2) in -1..1, ordered as `torch.pixel_unshuffle`."""
-    n, h, w, _ = pixels.shape
-    blocks = pixels.reshape(n, h // patch, patch, w // patch, patch, 3).transpose(0, 1, 3, 5, 2, 4)
-    return blocks.reshape(-1, 3 * patch * patch).astype(np.float32) / 127.5 - 1
+def patches(pixels: NDArray[np.uint8], patch: int, *, lapped: bool) -> NDArray[np.float32]:
+    """uint8 (N, H, W, 3) -> float32 (N * H/p * W/p, 3 p^2): the columns of `unshuffle`."""
+    parts = [unshuffle(pixels[i : i + 512], patch, lapped=lapped) for i in range(0, len(pixels), 512)]
+    return np.concatenate([part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]).numpy() for part in parts])
 
 
 def principal_basis(
@@ -81,6 +82,7 @@ def principal_basis(
     *,
     patch: int,
     channels: int,
+    lapped: bool,
     scene_weight: float = 0.1,
 ) -> PatchBasis:
     """The first principal directions of face patches, scenes counting a little.
@@ -88,7 +90,7 @@ def principal_basis(
     Scales are the square root of a channel's standard deviation over both kinds: half-way between raw energies (fine
     detail drowned) and whitening (coarse structure no more important than fine detail), mean square 1 over channels.
     """
-    f, s = patches(faces, patch), patches(scenes, patch)
+    f, s = (patches(pixels, patch, lapped=lapped) for pixels in (faces, scenes))
     mean = (f.mean(0, dtype=np.float64) + s.mean(0, dtype=np.float64)) / 2
     _, vectors = np.linalg.eigh(np.cov(f.T) + scene_weight * np.cov(s.T))
     directions = vectors[:, ::-1][:, :channels]
@@ -174,9 +176,12 @@ def _pairs_out(conv: torch.nn.Conv2d, matrix: Tensor, bias: Tensor) -> None:
     conv.bias[:rows] = bias.float()  # type: ignore[index]
 
 
-def unshuffle(pixels: NDArray[np.uint8], patch: int) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3p^2, H/p, W/p) in -1..1."""
-    return F.pixel_unshuffle(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1, patch)
+def unshuffle(pixels: NDArray[np.uint8], patch: int, *, lapped: bool) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3p^2, H/p, W/p) in -1..1, what the autoencoder takes."""
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if lapped:
+        x = prefilter(x, torch.from_numpy(lapped_matrix(pixels.shape[1], patch)).float())
+    return F.pixel_unshuffle(x, patch)
 
 
 class Residual:
@@ -244,7 +249,9 @@ def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> 
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     faces = [i for i, r in enumerate(data.records) if "scene" not in r][:: config.every]
     scenes = [i for i, r in enumerate(data.records) if "scene" in r][:: config.every]
-    basis = principal_basis(data.pixels[faces], data.pixels[scenes], patch=config.patch, channels=config.channels)
+    basis = principal_basis(
+        data.pixels[faces], data.pixels[scenes], patch=config.patch, channels=config.channels, lapped=config.lapped
+    )
     torch.manual_seed(seed)
     vae, run = build(basis, size=config.size, free_groups=config.free_groups), Run(folder, config, seed=seed)
     if config.steps:
@@ -256,7 +263,7 @@ def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> 
         while run.step < config.steps:
             rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
             chosen = [rng.choice(faces if n % 2 else scenes) for n in range(config.batch)]
-            terms = loss(vae, unshuffle(data.pixels[chosen], config.patch), config, generator)
+            terms = loss(vae, unshuffle(data.pixels[chosen], config.patch, lapped=config.lapped), config, generator)
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
             optimizer.step()
@@ -266,5 +273,6 @@ def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> 
             if run.step % config.save_every == 0 or run.step == config.steps:
                 run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
         run.plot()
+    vae.register_to_config(lapped=config.lapped)
     vae.save_pretrained(folder / "vae")
     return folder / "vae"

@@ -1,8 +1,8 @@
 """Load a diffusers Stable Diffusion pipeline and wrap it to four functions: encode, decode, embed, predict noise.
 
-The embedded model, a local folder and a hub id load through the same code. Two things may differ between models and are
-read from their configurations: what the network predicts (`prediction_type`), and whether the autoencoder works on
-pixels (3 channels) or on pixel-unshuffled patches (3 p^2 channels).
+The embedded model, a local folder and a hub id load through the same code. Three things may differ between models and
+are read from their configurations: what the network predicts (`prediction_type`), whether the autoencoder works on
+pixels (3 channels) or on pixel-unshuffled patches (3 p^2 channels), and whether these lap (`lapped`, lapped.py).
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from shared.diffusion.affine import affine_maps, retraces
+from shared.diffusion.lapped import lapped_matrix, postfilter, prefilter
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError, PromptTooLong, WrongPictureSize
 
@@ -96,6 +97,9 @@ class DiffusionModel:
         side = int(unet.config.sample_size)
         self.image_size = side * factor
         self.latent_shape = (int(unet.config.in_channels), side, side)
+        self._lap: Tensor | None = None
+        if vae.config.get("lapped"):
+            self._lap = torch.from_numpy(lapped_matrix(self.image_size, self.patch)).float().to(self.device)
         self.fingerprint = self._fingerprint()
         self._encoder, self._decoder = affine_maps(vae, side)  # None: run the network
         self.exact = retraces(self._encoder, self._decoder)
@@ -159,7 +163,8 @@ class DiffusionModel:
     @torch.no_grad()
     def encode_levels(self, levels: Tensor) -> Tensor:
         """`encode` of grey levels that need not be whole: (B, H, W, 3), any dtype."""
-        x = F.pixel_unshuffle(levels.permute(0, 3, 1, 2).float() / 127.5 - 1, self.patch)
+        x = levels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = F.pixel_unshuffle(x if self._lap is None else prefilter(x, self._lap), self.patch)
         z = self._encoder(x) if self._encoder else self.vae.encode(x).latent_dist.mean.double()
         shift = self.vae.config.shift_factor or 0.0
         scaled: Tensor = (z - shift) * self.vae.config.scaling_factor
@@ -171,6 +176,7 @@ class DiffusionModel:
         z = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
         x = self._decoder(z).float() if self._decoder else self.vae.decode(z.float()).sample
         x = F.pixel_shuffle(x, self.patch)
+        x = x if self._lap is None else postfilter(x, self._lap)
         return (x.permute(0, 2, 3, 1) + 1) * 127.5
 
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
@@ -218,7 +224,8 @@ class DiffusionModel:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(b"ddsr model 1")
         measured = {k: v for k, v in vars(self.extras).items() if v != getattr(Extras, k)}  # room for new fields
-        digest.update(json.dumps([self.prediction_type, self.image_size, measured], sort_keys=True).encode())
+        kind = [self.prediction_type, self.image_size, measured, *(["lapped"] if self._lap is not None else [])]
+        digest.update(json.dumps(kind, sort_keys=True).encode())
         digest.update(self.schedule.alpha_bar.astype("<f4").tobytes())
         digest.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
         for part in (self.vae, self.unet, self.text_encoder):
