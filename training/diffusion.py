@@ -102,11 +102,11 @@ class Latents:
         matrix = affine_maps(vae, vae.config.sample_size)[0]  # many times faster than the network that computes it
 
         def encode(pixels: NDArray[np.uint8]) -> Tensor:
-            parts = [
-                unshuffle(np.ascontiguousarray(part), patch, lapped=lapped)
-                for part in np.split(pixels, range(256, len(pixels), 256))
-            ]
-            return torch.cat([(matrix(part) if matrix else vae.encode(part).latent_dist.mean).half() for part in parts])
+            parts = []
+            for start in range(0, len(pixels), 256):
+                x = unshuffle(np.ascontiguousarray(pixels[start : start + 256]), patch, lapped=lapped)
+                parts.append((matrix(x) if matrix else vae.encode(x).latent_dist.mean).half())
+            return torch.cat(parts)
 
         values = torch.stack([encode(data.pixels), encode(data.pixels[:, :, ::-1])])
         order = random.Random(0).sample(range(len(data)), len(data))
