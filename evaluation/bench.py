@@ -19,10 +19,10 @@ from torch import Tensor
 from evaluation import prompts
 from evaluation.alignment import FaceFinder
 from evaluation.data import Picture, Sample, stack
-from evaluation.degradations import png
 from evaluation.identity import Calibration
 from evaluation.recognisers import Recogniser
 from evaluation.runs import Progress, Provenance, Row, Run, silent
+from shared.diffusion.channels import png
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Hidden, hide, recover
 from shared.diffusion.walks import HideOptions

@@ -3,7 +3,6 @@
 Every degradation takes and gives uint8 RGB (H, W, 3) of one size. Noise comes from the generator handed in.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from evaluation.data import Picture
+from shared.diffusion.channels import gaussian_noise, jpeg, png, rescaled, salt_and_pepper, webp
 
 Apply = Callable[[Picture, np.random.Generator], Picture]
 
@@ -26,51 +26,6 @@ class Degradation:
     @property
     def name(self) -> str:
         return f"{self.kind} {self.level:g}" if self.kind != "none" else "none"
-
-
-def _through_file(picture: Picture, **options: object) -> Picture:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, **options)  # type: ignore[arg-type]
-    with Image.open(buffer) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def png(picture: Picture) -> Picture:
-    """Through a PNG file: exact, and so part of every measurement as the channel that does no harm."""
-    return _through_file(picture, format="PNG")
-
-
-def jpeg(picture: Picture, quality: int) -> Picture:
-    """Through a JPEG file of Pillow's `quality` with its default 4:2:0 subsampling."""
-    return _through_file(picture, format="JPEG", quality=quality)
-
-
-def webp(picture: Picture, quality: int) -> Picture:
-    """Through a lossy WebP file."""
-    return _through_file(picture, format="WEBP", quality=quality)
-
-
-def gaussian_noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    """Adds N(0, sigma^2) in grey levels to every sample, rounds, clips."""
-    noisy = picture + rng.normal(0.0, sigma, picture.shape)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-
-
-def salt_and_pepper(picture: Picture, p: float, rng: np.random.Generator) -> Picture:
-    """Sets a share `p` of the pixels, all channels together, to black or white with equal chance."""
-    chance = rng.random(picture.shape[:2])
-    noisy = picture.copy()
-    noisy[chance < p] = 255
-    noisy[chance < p / 2] = 0
-    return noisy
-
-
-def resize(picture: Picture, factor: float) -> Picture:
-    """Down by `factor` with Lanczos and back up to the old size."""
-    image = Image.fromarray(picture)
-    small = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    down = image.resize(small, Image.Resampling.LANCZOS)
-    return np.asarray(down.resize(image.size, Image.Resampling.LANCZOS))
 
 
 def blur(picture: Picture, sigma: float) -> Picture:
@@ -94,7 +49,7 @@ TABLE_4: tuple[Degradation, ...] = (
 )
 BEYOND: tuple[Degradation, ...] = (
     *(Degradation("webp", q, _plain(lambda x, level: webp(x, int(level)), q)) for q in (80.0, 40.0, 20.0)),
-    *(Degradation("resize", f, _plain(resize, f)) for f in (0.75, 0.5)),
+    *(Degradation("resize", f, _plain(rescaled, f)) for f in (0.75, 0.5)),
     *(Degradation("blur", s, _plain(blur, s)) for s in (0.5, 1.0)),
 )
 

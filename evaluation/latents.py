@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.data import Picture
-from evaluation.degradations import png
+from shared.diffusion.channels import png
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import draw, stego_latents
 from shared.diffusion.schemes import SCHEMES

@@ -44,7 +44,7 @@ def test_recogniser_tells_people_apart(material: Path, name: str) -> None:
 
 @needs_lpips
 def test_lpips_grows_with_the_damage(material: Path) -> None:
-    from evaluation.degradations import jpeg
+    from shared.diffusion.channels import jpeg
 
     faces = stack(pick(load_set(None, FACES), 4, 0))
     lpips = Lpips()
