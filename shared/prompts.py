@@ -23,8 +23,14 @@ _IGNORED = (
     *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x180B, 0x180C, 0x180D, 0x180F, 0x034F, 0x115F, 0x1160, 0x3164,
     0xFFA0, 0x17B4, 0x17B5,
 )  # fmt: skip
-_SINGLE = "\u0060\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a\ua78c"
-_DOUBLE = "\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u201c\u201d\u201e\u201f\u2033\u2036\u2e42\u300c\u300d\u300e\u300f\u301d\u301e\u301f"
+_SINGLE = (
+    "\u0060\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a"
+    "\ua78c"
+)
+_DOUBLE = (
+    "\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u201c\u201d\u201e\u201f\u2033\u2036\u2e42\u300c\u300d\u300e\u300f\u301d\u301e"
+    "\u301f"
+)
 _DASHES = "\u2043\u207b\u208b\u2212"  # beside the category Pd
 _FOLDED = str.maketrans({
     **dict.fromkeys(map(chr, _IGNORED)), **dict.fromkeys(_SINGLE, "'"), **dict.fromkeys(_DOUBLE, '"'),

@@ -60,7 +60,7 @@ def hide(
 
     Args:
         faces: uint8 (B, H, W, 3) at the model's size.
-        identity_prompts, disguise_prompts: B of each, 1..MAX_PROMPT characters in their canonical form (`shared.prompts`).
+        identity_prompts, disguise_prompts: B of each, in canonical form (`shared.prompts`) 1..MAX_PROMPT characters.
         nonces: 16 bytes each; only for test vectors. One nonce serves one hiding under one identity prompt.
         on_step: called as on_step(k, n) before every step; what it raises ends the call.
 
