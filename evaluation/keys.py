@@ -26,6 +26,7 @@ from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Noise, face_noise, stego_noise
 from shared.diffusion.schemes import SCHEMES, plan_of
 from shared.diffusion.walks import HideOptions
+from shared.recipe import VERSION
 
 COMPARED = ("paper", "keyed")
 MOST = 16  # faces of the tests that take many recoveries each
@@ -126,8 +127,8 @@ def _open_by_pair(bench: Bench, name: str, target: Noise, known: Noise, second: 
     scheme, plan = SCHEMES[name], plan_of(bench.model)
     secret = "a secret of the owner"  # noqa: S105 - of the test, which plays both sides
     keys = [keying.stretch(secret, nonce(bench.seed, word, name)) if scheme.keyed else b"" for word in ("one", second)]
-    mixed_known, side_known = scheme.mix(bench.model, known, keys[0])
-    mixed, side = scheme.mix(bench.model, target, keys[1])
+    mixed_known, side_known = scheme.mix(bench.model, known, keys[0], VERSION)
+    mixed, side = scheme.mix(bench.model, target, keys[1], VERSION)
     found = openings(mixed, target, mixed_known, known, plan)
     if not scheme.lengths:
         return found

@@ -193,24 +193,3 @@ def encode_picture(rgb: Pixels, format: PictureFormat, *, recipe: str | None = N
         options["exif"] = exif.tobytes()
     picture.save(file, format.upper(), **options)
     return file.getvalue()
-
-
-def read_recipe(data: bytes) -> str | None:
-    """The recipe text that `encode_picture` wrote into a file, or None where the channel stripped it.
-
-    Raises:
-        UnsupportedPicture, BrokenPicture, PictureTooLarge: as `decode_upload`.
-    """
-    with _opened(data, FORMATS) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise PictureTooLarge(f"the picture has more than {MAX_PIXELS} pixels")
-        with _decoding():
-            if picture.format == "PNG":
-                picture.load()  # text chunks may follow the pixels
-                found = getattr(picture, "text", {}).get(RECIPE_KEY)
-            elif picture.format == "JPEG":
-                found = picture.info.get("comment")
-            else:
-                found = picture.getexif().get(0x010E)
-    text = found.decode("ascii", "replace") if isinstance(found, bytes) else found
-    return str(text) if text else None

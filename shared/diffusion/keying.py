@@ -21,7 +21,6 @@ group. So the coordinates of the stego that a channel damages least carry the co
 All of it runs in float64 on the CPU; the same key gives the same maps on every machine to rounding error.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +34,7 @@ from scipy.fft import dctn, idctn
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
-from shared.errors import InvalidPrompt
+from shared.prompts import canonical_prompt
 from shared.recipe import VERSION
 
 Array = NDArray[np.float64]
@@ -46,33 +45,22 @@ _TINY = 1e-150
 ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES = 65536, 3, 4
 
 
-def canonical_prompt(prompt: str) -> bytes:
-    """UTF-8 of the prompt in Unicode form NFKC, runs of white space as one space, none at the ends. Case counts.
+def stretch(prompt: str, nonce: bytes, version: int = VERSION) -> bytes:
+    """The 32-byte key of one hiding: Argon2id over the prompt's canonical form, salted with the nonce (16 bytes).
 
-    Raises:
-        InvalidPrompt: nothing is left, or it has control characters.
+    `version`: of the recipe, which says what the canonical form is.
     """
-    text = " ".join(unicodedata.normalize("NFKC", prompt).split())
-    if not text:
-        raise InvalidPrompt("the prompt is empty")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-        raise InvalidPrompt("the prompt has control characters")
-    return text.encode()
-
-
-def stretch(prompt: str, nonce: bytes) -> bytes:
-    """The 32-byte key of one hiding: Argon2id over the canonical prompt, salted with the nonce (16 bytes)."""
     return hash_secret_raw(
-        canonical_prompt(prompt), nonce, time_cost=ARGON2_PASSES, memory_cost=ARGON2_MEMORY_KIB,
+        canonical_prompt(prompt, version), nonce, time_cost=ARGON2_PASSES, memory_cost=ARGON2_MEMORY_KIB,
         parallelism=ARGON2_LANES, hash_len=32, type=Type.ID,
     )  # fmt: skip
 
 
 class KeyStream:
-    """Pseudo-random numbers of one key and purpose: ChaCha20 (RFC 8439) over zeros, read in order."""
+    """Pseudo-random numbers of one key, purpose and version of the recipe: ChaCha20 (RFC 8439) over zeros, in order."""
 
-    def __init__(self, key: bytes, purpose: str) -> None:
-        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ddsr{VERSION} {purpose}".encode()).derive(key)
+    def __init__(self, key: bytes, purpose: str, version: int = VERSION) -> None:
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ddsr{version} {purpose}".encode()).derive(key)
         self._cipher = Cipher(algorithms.ChaCha20(derived, bytes(16)), mode=None).encryptor()
 
     def bytes(self, count: int) -> bytes:
@@ -171,10 +159,10 @@ class MixingPlan:
 
 
 class Mixing:
-    """The keyed map between the face's noise and the stego's noise, for one key."""
+    """The keyed map between the face's noise and the stego's noise, for one key and version of the recipe."""
 
-    def __init__(self, plan: MixingPlan, key: bytes) -> None:
-        stream = KeyStream(key, "mixing")
+    def __init__(self, plan: MixingPlan, key: bytes, version: int = VERSION) -> None:
+        stream = KeyStream(key, "mixing", version)
         self.plan = plan
         self.rotations = HaarRotations(stream, plan.groups, GROUP)
         self.radii: Array = np.sqrt(chi2.ppf(stream.uniform(plan.groups), GROUP))

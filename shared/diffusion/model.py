@@ -185,16 +185,16 @@ class DiffusionModel:
         return levels
 
     @torch.no_grad()
-    def embed(self, prompts: Sequence[str]) -> Tensor:
+    def embed(self, prompts: Sequence[str], name: str = "the prompt") -> Tensor:
         """Hidden states of the text encoder, (B, L, D).
 
         Raises:
-            PromptTooLong: a prompt has more tokens than the encoder reads. The error does not quote it.
+            PromptTooLong: a prompt has more tokens than the encoder reads. The error says `name` and does not quote it.
         """
         length = int(self.tokenizer.model_max_length)
         ids = self.tokenizer(list(prompts), padding="max_length", max_length=length).input_ids
         if any(len(row) > length for row in ids):
-            raise PromptTooLong(f"the prompt has more than {length - 2} tokens")
+            raise PromptTooLong(f"{name} has more than {length - 2} tokens of the model; use fewer or plainer words")
         hidden: Tensor = self.text_encoder(torch.tensor(ids, device=self.device)).last_hidden_state
         return hidden
 

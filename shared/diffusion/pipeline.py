@@ -34,7 +34,8 @@ from shared.diffusion.schemes import SCHEMES, Scheme
 from shared.diffusion.walks import HideOptions as HideOptions  # part of this page, as the worker sees it
 from shared.diffusion.walks import Meter, Progress, disguise_walk, identity_walk
 from shared.errors import RecipeMismatch
-from shared.recipe import NONCE_BYTES, Recipe
+from shared.prompts import canonical_prompt
+from shared.recipe import NONCE_BYTES, VERSION, Recipe
 
 MIDDLE = 127.5  # grey level
 DRAW_ITERATIONS = 12
@@ -59,7 +60,7 @@ def hide(
 
     Args:
         faces: uint8 (B, H, W, 3) at the model's size.
-        identity_prompts, disguise_prompts: B of each, 1..MAX_PROMPT characters.
+        identity_prompts, disguise_prompts: B of each, in canonical form (`shared.prompts`) 1..MAX_PROMPT characters.
         nonces: 16 bytes each; only for test vectors. One nonce serves one hiding under one identity prompt.
         on_step: called as on_step(k, n) before every step; what it raises ends the call.
 
@@ -103,16 +104,16 @@ def recover(
         RecipeMismatch: a recipe of another model, or recipes that do not go together.
     """
     check_recipes(model, recipes)
-    options = HideOptions(recipes[0].scheme, recipes[0].solver, recipes[0].steps)
+    options, version = HideOptions(recipes[0].scheme, recipes[0].solver, recipes[0].steps), recipes[0].version
     scheme = SCHEMES[options.scheme]
     meter = Meter(on_step, total=2 * options.resolved_steps)
-    identity = identity_walk(model, options, identity_prompts, meter)
-    disguise = disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter)
+    identity = identity_walk(model, options, identity_prompts, meter, version=version)
+    disguise = disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter, version=version)
 
     z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
-    with _keys(model, scheme, identity_prompts, [r.nonce for r in recipes]) as keys:
+    with _keys(model, scheme, identity_prompts, [r.nonce for r in recipes], version) as keys:
         zT = disguise.noise(z0)  # equation 8
-        zT = _unmix(model, scheme, zT, keys(), [r.lengths for r in recipes])
+        zT = _unmix(model, scheme, zT, keys(), recipes)
     return model.decode(identity.latent(zT))  # equations 9 and 10
 
 
@@ -197,7 +198,7 @@ def check_recipes(model: DiffusionModel, recipes: Sequence[Recipe]) -> None:
         RecipeMismatch, InvalidOption: see `recover`.
     """
     if len({r.batch_key for r in recipes}) != 1:
-        raise RecipeMismatch("the recipes of one batch differ in model, scheme, solver or steps")
+        raise RecipeMismatch("the recipes of one batch differ in model, scheme, solver, steps or version")
     first = recipes[0]
     if first.model != model.fingerprint:
         raise RecipeMismatch(f"the recipe is for model {first.model}, this is {model.fingerprint}")
@@ -213,7 +214,7 @@ def _recipe(model: DiffusionModel, options: HideOptions, prompt: str, nonce: byt
         options.scheme,
         options.resolved_solver,
         options.resolved_steps,
-        prompt,
+        canonical_prompt(prompt).decode(),
         nonce,
         lengths,
     )
@@ -221,13 +222,13 @@ def _recipe(model: DiffusionModel, options: HideOptions, prompt: str, nonce: byt
 
 @contextmanager
 def _keys(
-    model: DiffusionModel, scheme: Scheme, prompts: Sequence[str], nonces: Sequence[bytes]
+    model: DiffusionModel, scheme: Scheme, prompts: Sequence[str], nonces: Sequence[bytes], version: int = VERSION
 ) -> Iterator[Callable[[], list[bytes]]]:
     """The stretched key of each picture, made while a GPU walks; on a CPU, which the walk has whole, when asked for."""
 
     def make() -> list[bytes]:
         pairs = zip(prompts, nonces, strict=True)
-        return [keying.stretch(prompt, nonce) if scheme.keyed else b"" for prompt, nonce in pairs]
+        return [keying.stretch(prompt, nonce, version) if scheme.keyed else b"" for prompt, nonce in pairs]
 
     if model.device.type == "cpu":
         yield make
@@ -238,12 +239,13 @@ def _keys(
 
 def _mix(model: DiffusionModel, scheme: Scheme, zT: Tensor, keys: Sequence[bytes]) -> tuple[Tensor, list[bytes]]:
     """The keyed map of each picture's noise; in the scheme `paper` nothing changes."""
-    pairs = [scheme.mix(model, noise, key) for noise, key in zip(zT.cpu().numpy(), keys, strict=True)]
+    pairs = [scheme.mix(model, noise, key, VERSION) for noise, key in zip(zT.cpu().numpy(), keys, strict=True)]
     return torch.from_numpy(np.stack([noise for noise, _ in pairs])).to(zT), [side for _, side in pairs]
 
 
 def _unmix(
-    model: DiffusionModel, scheme: Scheme, zT: Tensor, keys: Sequence[bytes], lengths: Sequence[bytes]
+    model: DiffusionModel, scheme: Scheme, zT: Tensor, keys: Sequence[bytes], recipes: Sequence[Recipe]
 ) -> Tensor:
-    mixed = zip(zT.cpu().numpy(), keys, lengths, strict=True)
-    return torch.from_numpy(np.stack([scheme.unmix(model, noise, key, side) for noise, key, side in mixed])).to(zT)
+    mixed = zip(zT.cpu().numpy(), keys, recipes, strict=True)
+    back = [scheme.unmix(model, noise, key, recipe.lengths, recipe.version) for noise, key, recipe in mixed]
+    return torch.from_numpy(np.stack(back)).to(zT)

@@ -21,8 +21,8 @@ from shared.diffusion.keying import GROUP, KeyStream, Mixing, MixingPlan
 from shared.diffusion.model import DiffusionModel
 
 Array = NDArray[np.float64]
-Mix = Callable[[DiffusionModel, Array, bytes], tuple[Array, bytes]]
-Unmix = Callable[[DiffusionModel, Array, bytes, bytes], Array]
+Mix = Callable[[DiffusionModel, Array, bytes, int], tuple[Array, bytes]]
+Unmix = Callable[[DiffusionModel, Array, bytes, bytes, int], Array]
 
 DEFAULT_SCHEME = "keyed"
 
@@ -31,8 +31,8 @@ DEFAULT_SCHEME = "keyed"
 class Scheme:
     """A scheme with its default solver and steps.
 
-    `mix(model, noise, key)` -> mixed noise and public side bytes; `unmix(model, noise, key, side)` -> noise. Noise is
-    float64 (C, h, w), standard normal in the ideal case.
+    `mix(model, noise, key, version)` -> mixed noise and public side bytes; `unmix(model, noise, key, side, version)` ->
+    noise. Noise is float64 (C, h, w), standard normal in the ideal case; `version` is the recipe's.
     """
 
     mix: Mix
@@ -55,47 +55,47 @@ def plan_of(model: DiffusionModel) -> MixingPlan:
     )  # fmt: skip
 
 
-def _nothing(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
+def _nothing(model: DiffusionModel, noise: Array, key: bytes, version: int) -> tuple[Array, bytes]:
     return noise, b""
 
 
-def _nothing_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
+def _nothing_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes, version: int) -> Array:
     return noise
 
 
-def _groups(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
-    return Mixing(plan_of(model), key).hide(noise)
+def _groups(model: DiffusionModel, noise: Array, key: bytes, version: int) -> tuple[Array, bytes]:
+    return Mixing(plan_of(model), key, version).hide(noise)
 
 
-def _groups_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
-    return Mixing(plan_of(model), key).recover(noise, side)
+def _groups_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes, version: int) -> Array:
+    return Mixing(plan_of(model), key, version).recover(noise, side)
 
 
 def _signs(share: float) -> tuple[Mix, Unmix]:
-    def flips(noise: Array, key: bytes) -> Array:
-        return np.where(KeyStream(key, "signs").uniform(noise.size) < share, -1.0, 1.0).reshape(noise.shape)
+    def flips(noise: Array, key: bytes, version: int) -> Array:
+        return np.where(KeyStream(key, "signs", version).uniform(noise.size) < share, -1.0, 1.0).reshape(noise.shape)
 
     return (
-        lambda model, noise, key: (noise * flips(noise, key), b""),
-        lambda model, noise, key, side: noise * flips(noise, key),
+        lambda model, noise, key, version: (noise * flips(noise, key, version), b""),
+        lambda model, noise, key, side, version: noise * flips(noise, key, version),
     )
 
 
-def _rounds(key: bytes, count: int) -> list[tuple[Array, NDArray[np.intp]]]:
-    stream = KeyStream(key, "rotation")
+def _rounds(key: bytes, count: int, version: int) -> list[tuple[Array, NDArray[np.intp]]]:
+    stream = KeyStream(key, "rotation", version)
     return [(np.where(stream.uniform(count) < 0.5, -1.0, 1.0), stream.permutation(count)) for _ in range(3)]
 
 
-def _rotate(model: DiffusionModel, noise: Array, key: bytes) -> tuple[Array, bytes]:
+def _rotate(model: DiffusionModel, noise: Array, key: bytes, version: int) -> tuple[Array, bytes]:
     x = noise.ravel()
-    for signs, order in _rounds(key, x.size):
+    for signs, order in _rounds(key, x.size, version):
         x = dct(x * signs, norm="ortho")[order]
     return x.reshape(noise.shape), b""
 
 
-def _rotate_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes) -> Array:
+def _rotate_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes, version: int) -> Array:
     x = noise.ravel()
-    for signs, order in reversed(_rounds(key, x.size)):
+    for signs, order in reversed(_rounds(key, x.size, version)):
         scattered = np.empty_like(x)
         scattered[order] = x
         x = idct(scattered, norm="ortho") * signs

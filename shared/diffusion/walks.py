@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.diffusion import keying
 from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.schedule import asinh_levels, karras_levels, paper_levels
@@ -22,9 +21,9 @@ from shared.diffusion.schemes import DEFAULT_SCHEME, SCHEMES, plan_of
 from shared.diffusion.solvers import Eps, Solver
 from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InvalidOption
-
-MAX_STEPS = 250
-MAX_PROMPT = 256  # characters
+from shared.limits import MAX_STEPS
+from shared.prompts import canonical_prompt
+from shared.recipe import VERSION
 
 Progress = Callable[[int, int], None]
 
@@ -109,19 +108,18 @@ class Walk:
         return go(u, levels, self.frame.rate(self.eps), self.meter.tick, self.frame.clock)
 
 
-def embed(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
-    texts = [keying.canonical_prompt(prompt).decode() for prompt in prompts]
-    if any(len(text) > MAX_PROMPT for text in texts):
-        raise InvalidOption(f"a prompt has more than {MAX_PROMPT} characters")
-    return model.embed(texts)
+def embed(model: DiffusionModel, prompts: Sequence[str], version: int, name: str) -> Tensor:
+    """Hidden states, (B, L, D), of the canonical forms: the same words are the same picture. Errors say `name`."""
+    return model.embed([canonical_prompt(prompt, version, name=name).decode() for prompt in prompts], name)
 
 
 def identity_walk(
     model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: Meter | None = None, *,
-    undo: bool = False,
+    undo: bool = False, version: int = VERSION,
 ) -> Walk:  # fmt: skip
-    """The walk of equations 4 and 9."""
-    text, meter = embed(model, prompts), meter or Meter(None, options.resolved_steps)
+    """The walk of equations 4 and 9. `version`: of the recipe, for the prompts' canonical form."""
+    text = embed(model, prompts, version, "identity_prompt")
+    meter = meter or Meter(None, options.resolved_steps)
 
     def eps(x: Tensor, sigma: float) -> Tensor:
         meter.evaluations += 1
@@ -141,10 +139,11 @@ def identity_frame(model: DiffusionModel, options: HideOptions) -> tuple[list[fl
 
 def disguise_walk(
     model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: Meter | None = None, *,
-    undo: bool = False,
+    undo: bool = False, version: int = VERSION,
 ) -> Walk:  # fmt: skip
     """The walk of equations 5 and 8. In whitened coordinates it is guided, where the model asks for it."""
-    e, text, meter = model.extras, embed(model, prompts), meter or Meter(None, options.resolved_steps)
+    e, meter = model.extras, meter or Meter(None, options.resolved_steps)
+    text = embed(model, prompts, version, "disguise_prompt")
     solver = solver_named(options.resolved_solver)
     levels = levels_of(model, options, e.stego_floor, e.stego_depth, e.stego_knee)
     guided = solver.whitened and e.guidance != 1

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cli.main import app, main
 from shared.diffusion.tiny import build_tiny
-from shared.imaging import read_recipe
+from shared.recipe_files import read_recipe
 from tests.shared.test_faces import photograph
 
 SECRET = "canary-prompt 4711"

@@ -1,5 +1,8 @@
+import base64
 import dataclasses
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.schemes import SCHEMES
 from shared.diffusion.walks import HideOptions, identity_walk, levels_of, temperature
-from shared.errors import InputError, InvalidOption, InvalidPrompt, RecipeMismatch
-from shared.recipe import Recipe
+from shared.errors import InputError, InvalidOption, InvalidPrompt, PromptTooLong, RecipeMismatch
+from shared.imaging import decode_upload
+from shared.recipe import VERSION, Recipe
 
+V2 = Path(__file__).parent / "vectors" / "ddsr2.json"
 PROMPT, DISGUISE = "a woman with short hair, blue kettle 77", "a glacier under a blue sky"
 
 
@@ -28,9 +33,9 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_undoes_its_mixing(tiny: DiffusionModel, scheme: str) -> None:
     noise = np.random.default_rng(1).standard_normal(tiny.latent_shape)
-    mixed, side = SCHEMES[scheme].mix(tiny, noise, b"k" * 32)
+    mixed, side = SCHEMES[scheme].mix(tiny, noise, b"k" * 32, VERSION)
     assert len(side) == SCHEMES[scheme].side_bytes(tiny)
-    back = SCHEMES[scheme].unmix(tiny, mixed, b"k" * 32, side)
+    back = SCHEMES[scheme].unmix(tiny, mixed, b"k" * 32, side, VERSION)
     np.testing.assert_allclose(back, noise, atol=0.1 if side else 1e-12)  # lengths are known to a byte
 
 
@@ -79,7 +84,7 @@ def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
         HideOptions(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("prompt", ["", "  ", "x" * 257])
+@pytest.mark.parametrize("prompt", ["", "  ", "\ufeff", "x" * 257])
 def test_prompts_that_cannot_serve_are_refused(tiny: DiffusionModel, prompt: str) -> None:
     with pytest.raises(InputError):
         hide(tiny, faces(), [prompt], [DISGUISE], HideOptions(steps=1))
@@ -109,6 +114,36 @@ def test_control_characters_in_a_recipe_are_refused(tiny: DiffusionModel) -> Non
     odd = Recipe(tiny.fingerprint, "paper", "ddim", 1, "a\x00b", bytes(16))
     with pytest.raises(InvalidPrompt):
         recover(tiny, faces(), [PROMPT], [odd])
+
+
+def test_recipes_of_version_2_are_recovered(tiny: DiffusionModel) -> None:
+    vector = json.loads(V2.read_text("utf-8"))["vectors"][0]
+    recipe = Recipe.from_text(vector["recipe"])
+    stego, face = (decode_upload(base64.b64decode(vector[name]))[None] for name in ("stego", "face"))
+    assert (recipe.version, recipe.to_text()) == (2, vector["recipe"])
+    found = recover(tiny, stego, [vector["identity_prompt"]], [recipe])
+    assert np.abs(found.astype(int) - face).mean() < 1
+    for other in (dataclasses.replace(recipe, version=3), dataclasses.replace(recipe, nonce=bytes(16))):
+        assert np.abs(recover(tiny, stego, [vector["identity_prompt"]], [other]).astype(int) - face).mean() > 10
+
+
+def test_the_same_words_are_the_same_secret_and_the_same_picture(tiny: DiffusionModel) -> None:
+    options, nonce = HideOptions(steps=2), [bytes(16)]
+    first = hide(tiny, faces(), [PROMPT], [DISGUISE], options, nonces=nonce)[0]
+    again = hide(tiny, faces(), ["\ufeff" + PROMPT.title() + "\r\n"], [DISGUISE.upper()], options, nonces=nonce)[0]
+    assert again.recipe == first.recipe
+    assert first.recipe.disguise_prompt == DISGUISE
+    np.testing.assert_array_equal(again.stego, first.stego)
+
+
+@pytest.mark.parametrize("name", ["identity_prompt", "disguise_prompt"])
+@pytest.mark.parametrize(("long", "unit"), [("x" * 257, "characters"), ("x" * 100, "tokens")])
+def test_an_error_says_which_prompt_is_too_long_and_in_what(
+    tiny: DiffusionModel, name: str, long: str, unit: str
+) -> None:
+    prompts = {"identity_prompt": PROMPT, "disguise_prompt": DISGUISE, name: long}
+    with pytest.raises(PromptTooLong, match=f"^{name} has more than [0-9]+ {unit}"):
+        hide(tiny, faces(), [prompts["identity_prompt"]], [prompts["disguise_prompt"]], HideOptions(steps=1))
 
 
 def test_the_embedded_model_gives_the_face_back_and_a_stranger_to_others(

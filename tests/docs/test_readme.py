@@ -21,7 +21,7 @@ from PIL import Image
 
 from cli.stack import Stack, free_ports
 from shared.diffusion.tiny import build_tiny
-from shared.imaging import read_recipe
+from shared.recipe_files import read_recipe
 from shared.settings import StackSettings
 from tests.docs.pages import PAGES, README, ROOT, blocks, section
 

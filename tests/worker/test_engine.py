@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, PromptTooLong, RecipeMismatch
-from shared.imaging import read_recipe
 from shared.recipe import Recipe
+from shared.recipe_files import read_recipe
 from tests.worker.arithmetic import STEPS, ArithmeticCore, ArithmeticModel
 from tests.worker.support import face, hide_request, pixels, recover_request
 from worker.engine import Engine, Stop, Unwanted
