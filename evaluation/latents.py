@@ -6,8 +6,9 @@ import numpy as np
 
 from evaluation.data import Picture
 from shared.diffusion.channels import png
+from shared.diffusion.drawing import draw
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import draw, stego_latents
+from shared.diffusion.pipeline import stego_latents
 from shared.diffusion.schemes import SCHEMES
 from shared.diffusion.walks import HideOptions
 

@@ -10,7 +10,6 @@ loss of a picture is bits + RATE_WEIGHT / step^2 x squared error.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
+from shared.diffusion.drawing import draw
 from shared.diffusion.keying import GROUP
 from shared.diffusion.model import EXTRAS, DiffusionModel, Extras
-from shared.diffusion.pipeline import draw, face_noise, stego_latents, stego_noise
+from shared.diffusion.pipeline import face_noise, stego_latents, stego_noise
 from training.captions import caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 

@@ -51,6 +51,9 @@ class Extras:
             share `temperature_start` of the stego order. Less makes calmer pictures that carry less.
         face_order, stego_order: coordinates of the mixing (keying.py), most valuable and most reliable first.
         radius_mean, radius_deviation: of log r^2 of each group of coordinates over training faces.
+        channel_noise: by channel (channels.py), what it leaves of a stego's noise along the stego order: noise over
+            signal in decibels, of stretches of equal length (`noise_code.profile_of`).
+        channel_start: by channel, the step of the rate at which the first draw is made (sealed.py).
     """
 
     face_floor: float | None = None
@@ -72,6 +75,8 @@ class Extras:
     stego_order: list[int] | None = None
     radius_mean: list[float] | None = None
     radius_deviation: list[float] | None = None
+    channel_noise: dict[str, list[float]] | None = None
+    channel_start: dict[str, int] | None = None
 
 
 class DiffusionModel:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from shared.diffusion.keying import KeyStream, from_coordinates, to_coordinates
-from shared.diffusion.ldpc5g import SMALLEST, Code
+from shared.diffusion.ldpc5g import Code
 from shared.errors import InputError, ModelError
 
 Array = NDArray[np.float64]

@@ -12,6 +12,8 @@
     z^_T -> z~_0 under prompt_id     (9)    identity.latent
     x_rev = G(z~_0)                 (10)    model.decode
 
+With the scheme `sealed` z_T carries bits instead, and only (5) to (8) are walked (sealed.py).
+
 The sender's walks are written as inverses of the receiver's. With an explicit solver (`ddim`, `heun`) the inverse is
 the same rule walked back, which is the paper; with a matched one it is exact.
 """
@@ -20,49 +22,44 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.diffusion import keying
+from shared.diffusion import keying, sealed
+from shared.diffusion.drawing import draw, read
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.repair import repaired
 from shared.diffusion.schemes import SCHEMES, Scheme
-from shared.diffusion.walks import HideOptions as HideOptions  # part of this page, as the worker sees it
+from shared.diffusion.walks import Hidden as Hidden  # part of this page, as its callers see it
+from shared.diffusion.walks import HideOptions as HideOptions
 from shared.diffusion.walks import Meter, Progress, disguise_walk, identity_walk
-from shared.errors import RecipeMismatch
+from shared.diffusion.walks import Recovered as Recovered
+from shared.errors import ChannelTooPoor, DdsrError, NotAuthentic, RecipeMismatch
 from shared.prompts import canonical_prompt
 from shared.recipe import NONCE_BYTES, VERSION, Recipe
 
-MIDDLE = 127.5  # grey level
-DRAW_ITERATIONS = 12
-
 Noise = NDArray[np.float64]  # (B, C, h, w), of unit variance in the ideal case
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """One hidden face: stego uint8 (H, W, 3), its recipe, and the network evaluations that the walks took."""
-
-    stego: NDArray[np.uint8]
-    recipe: Recipe
-    evaluations: int
-
-
-def hide(
-    model: DiffusionModel, faces: NDArray[np.uint8], identity_prompts: Sequence[str], disguise_prompts: Sequence[str],
-    options: HideOptions | None = None, *, nonces: Sequence[bytes] | None = None, on_step: Progress | None = None,
-) -> list[Hidden]:  # fmt: skip
+def hide_each(
+    model: DiffusionModel, faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
+    disguise_prompts: Sequence[str], options: HideOptions | None = None, *, nonces: Sequence[bytes] | None = None,
+    on_step: Progress | None = None,
+) -> list[Hidden | ChannelTooPoor]:  # fmt: skip
     """Phase one, the sender's (paper, section 3.3, equations 3 to 6).
 
     Args:
-        faces: uint8 (B, H, W, 3) at the model's size.
+        faces: B of uint8 (S, S, 3), at the model's size; for `sealed` S is one of `codecs.SIZES`.
         identity_prompts, disguise_prompts: B of each, in canonical form (`shared.prompts`) 1..MAX_PROMPT characters.
         nonces: 16 bytes each; only for test vectors. One nonce serves one hiding under one identity prompt.
         on_step: called as on_step(k, n) before every step; what it raises ends the call.
+
+    Returns:
+        B results; an error stands for a face for which `sealed` found no stego that survives its channel.
 
     Raises:
         InputError: a prompt or picture that cannot be used.
@@ -71,12 +68,14 @@ def hide(
     options = options or HideOptions()
     scheme = SCHEMES[options.scheme]
     meter = Meter(on_step, total=2 * options.resolved_steps)
+    if scheme.sealed:
+        return sealed.hide(model, list(faces), identity_prompts, disguise_prompts, options, meter, nonces)
     identity = identity_walk(model, options, identity_prompts, meter, undo=True)
     disguise = disguise_walk(model, options, disguise_prompts, meter, undo=True)
     used = list(nonces) if nonces is not None else [os.urandom(NONCE_BYTES) for _ in identity_prompts]
 
     with _keys(model, scheme, identity_prompts, used) as keys:
-        zT = identity.noise(model.encode(faces))  # equations 3 and 4; (B, C, h, w)
+        zT = identity.noise(model.encode(np.asarray(faces)))  # equations 3 and 4; (B, C, h, w)
         zT, lengths = _mix(model, scheme, zT, keys())
     z0 = disguise.latent(zT)  # equation 5
     stegos = model.decode(z0) if scheme.paper_spacing else draw(model, z0, model.extras.contrast)
@@ -86,18 +85,29 @@ def hide(
     ]
 
 
-def recover(
-    model: DiffusionModel, stegos: NDArray[np.uint8], identity_prompts: Sequence[str], recipes: Sequence[Recipe], *,
+def hide(
+    model: DiffusionModel, faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
+    disguise_prompts: Sequence[str], options: HideOptions | None = None, *, nonces: Sequence[bytes] | None = None,
     on_step: Progress | None = None,
-) -> NDArray[np.uint8]:  # fmt: skip
-    """Phase two, the receiver's (paper, section 3.3, equations 7 to 10). Any prompt gives a picture.
+) -> list[Hidden]:  # fmt: skip
+    """`hide_each`, raising the first ChannelTooPoor of the batch."""
+    return _good(hide_each(model, faces, identity_prompts, disguise_prompts, options, nonces=nonces, on_step=on_step))
+
+
+def recover_each(
+    model: DiffusionModel, stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
+    recipes: Sequence[Recipe], *, decoys: Sequence[bool] | None = None, on_step: Progress | None = None,
+) -> list[Recovered | NotAuthentic]:  # fmt: skip
+    """Phase two, the receiver's (paper, section 3.3, equations 7 to 10).
 
     Args:
-        stegos: uint8 (B, H, W, 3) at the model's size.
+        stegos: B of uint8 (H, W, 3), at the model's size; for `sealed` of any size.
         recipes: B recipes that agree in `batch_key`.
+        decoys: of `sealed`, which of them shall give a stranger in place of an error. None: none.
 
     Returns:
-        uint8 (B, H, W, 3).
+        B results. Without `sealed` any prompt gives a picture; with it a wrong prompt, or a stego changed beyond
+        repair, is an error or a decoy.
 
     Raises:
         InputError: a prompt or picture that cannot be used.
@@ -106,15 +116,38 @@ def recover(
     check_recipes(model, recipes)
     options, version = HideOptions(recipes[0].scheme, recipes[0].solver, recipes[0].steps), recipes[0].version
     scheme = SCHEMES[options.scheme]
-    meter = Meter(on_step, total=2 * options.resolved_steps)
+    meter = Meter(on_step, total=(1 if scheme.sealed else 2) * options.resolved_steps)
+    if scheme.sealed:
+        return sealed.recover(
+            model, list(stegos), identity_prompts, recipes, options, meter, decoys or [False] * len(stegos)
+        )
     identity = identity_walk(model, options, identity_prompts, meter, version=version)
     disguise = disguise_walk(model, options, [r.disguise_prompt for r in recipes], meter, version=version)
 
-    z0 = model.encode(stegos) if scheme.paper_spacing else read(model, stegos, model.extras.contrast)
+    pixels = np.asarray(stegos)
+    z0 = model.encode(pixels) if scheme.paper_spacing else read(model, pixels, model.extras.contrast)
     with _keys(model, scheme, identity_prompts, [r.nonce for r in recipes], version) as keys:
         zT = disguise.noise(z0)  # equation 8
         zT = _unmix(model, scheme, zT, keys(), recipes)
-    return model.decode(identity.latent(zT))  # equations 9 and 10
+    return [Recovered(face) for face in model.decode(identity.latent(zT))]  # equations 9 and 10
+
+
+def recover(
+    model: DiffusionModel, stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
+    recipes: Sequence[Recipe], *, on_step: Progress | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """The faces of `recover_each`, all of one size, uint8 (B, S, S, 3), raising the first NotAuthentic of the batch."""
+    found = _good(recover_each(model, stegos, identity_prompts, recipes, on_step=on_step))
+    return np.stack([recovered.face for recovered in found])
+
+
+def _good(results: Sequence[T | DdsrError]) -> list[T]:
+    good = []
+    for result in results:
+        if isinstance(result, DdsrError):
+            raise result
+        good.append(result)
+    return good
 
 
 def face_noise(
@@ -147,48 +180,6 @@ def stego_latents(
 def _array(noise: Tensor) -> Noise:
     array: Noise = noise.cpu().numpy()
     return array
-
-
-def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
-    """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w).
-
-    Where the autoencoder retraces itself, values that the channel drove to black or white are left out (repair.py).
-    """
-    pixel = torch.tensor(pixels, device=model.device)
-    levels = (pixel.double() - MIDDLE) / contrast + MIDDLE
-    if model.exact:
-        side = (pixel == 255).double() - (pixel == 0).double()
-        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side)
-    return model.encode_levels(levels)
-
-
-def draw(model: DiffusionModel, z0: Tensor, contrast: float, iterations: int = DRAW_ITERATIONS) -> NDArray[np.uint8]:
-    """Equation 6 with the loop closed: the 8-bit picture that `read` finds as near z0 as can be.
-
-    A contrast below 1 leaves room beyond white and black. Clipping to 0..255 moves the latent; the missing part is
-    drawn again into what room is left, and the picture of the
-    smallest residual is kept (alternating projections between {x: E(x) = z0} and the cube of colours). The picture has
-    more numbers than the latent, so there is room unless a region is far beyond white or black.
-
-    Args:
-        z0: float64 (B, C, h, w).
-        contrast: 0..1, of the picture around middle grey.
-
-    Returns:
-        uint8 (B, H, W, 3).
-    """
-    low, high = MIDDLE - MIDDLE / contrast, MIDDLE + MIDDLE / contrast  # what 0 and 255 mean to `read`
-    plain = model.decode_levels(z0)
-    levels = plain.clamp(low, high)
-    best, best_error = levels, torch.full((len(z0),), torch.inf, device=z0.device)
-    for _ in range(iterations):
-        residual = z0 - model.encode_levels(levels)
-        error = residual.square().mean((1, 2, 3)).float()
-        better = error < best_error
-        best, best_error = torch.where(better[:, None, None, None], levels, best), error.minimum(best_error)
-        levels = (levels + model.decode_levels(z0 + residual) - plain).clamp(low, high)
-    pixels: NDArray[np.uint8] = ((best - MIDDLE) * contrast + MIDDLE).round().byte().cpu().numpy()
-    return pixels
 
 
 def check_recipes(model: DiffusionModel, recipes: Sequence[Recipe]) -> None:

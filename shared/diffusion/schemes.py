@@ -1,7 +1,8 @@
 """The schemes: what happens to z_T between the two walks.
 
-`keyed` is the product's, `paper` is the publication as printed. The others exist to be measured beside them.
+`sealed` and `keyed` are the product's, `paper` is the publication as printed. The others are measured beside them.
 
+    sealed     the face does not pass at all: z_T carries authenticated bits (sealed.py)
     keyed      groups of equal worth, rotation and fresh lengths (keying.py)
     paper      nothing; 60 explicit DDIM steps
     matched    nothing, but the default solver: what mixing costs
@@ -40,6 +41,7 @@ class Scheme:
     keyed: bool = True
     lengths: bool = False
     paper_spacing: bool = False
+    sealed: bool = False
     solver: str = "adams-whitened"
     steps: int = 10
 
@@ -103,6 +105,7 @@ def _rotate_back(model: DiffusionModel, noise: Array, key: bytes, side: bytes, v
 
 
 SCHEMES = {
+    "sealed": Scheme(_nothing, _nothing_back, sealed=True),
     "keyed": Scheme(_groups, _groups_back, lengths=True),
     "paper": Scheme(_nothing, _nothing_back, keyed=False, paper_spacing=True, solver="ddim", steps=60),
     "matched": Scheme(_nothing, _nothing_back, keyed=False),

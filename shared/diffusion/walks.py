@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.diffusion.channels import CHANNELS, DEFAULT_CHANNEL
 from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.schedule import asinh_levels, karras_levels, paper_levels
@@ -23,7 +24,7 @@ from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InvalidOption
 from shared.limits import MAX_STEPS
 from shared.prompts import canonical_prompt
-from shared.recipe import VERSION
+from shared.recipe import VERSION, Recipe
 
 Progress = Callable[[int, int], None]
 
@@ -35,7 +36,8 @@ class HideOptions:
     Attributes:
         scheme: a name of `SCHEMES`.
         solver: a name of `solvers.SOLVERS`; None is the scheme's own.
-        steps: steps of one walk, 1..MAX_STEPS; None is the scheme's own number.
+        steps: steps of one walk, 1..MAX_STEPS; None is the scheme's own number, or the channel's.
+        channel: of the scheme `sealed`, a name of `channels.CHANNELS`: what its stegos shall survive.
 
     Raises:
         InvalidOption: an unknown name, or steps out of range.
@@ -44,10 +46,13 @@ class HideOptions:
     scheme: str = DEFAULT_SCHEME
     solver: str | None = None
     steps: int | None = None
+    channel: str = DEFAULT_CHANNEL
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise InvalidOption(f"the scheme is one of: {', '.join(SCHEMES)}")
+        if self.channel not in CHANNELS:
+            raise InvalidOption(f"the channel is one of: {', '.join(CHANNELS)}")
         solver_named(self.resolved_solver)
         if not 1 <= self.resolved_steps <= MAX_STEPS:
             raise InvalidOption(f"the steps lie between 1 and {MAX_STEPS}")
@@ -58,7 +63,37 @@ class HideOptions:
 
     @property
     def resolved_steps(self) -> int:
-        return SCHEMES[self.scheme].steps if self.steps is None else self.steps
+        own = CHANNELS[self.channel].walk_steps if SCHEMES[self.scheme].sealed else SCHEMES[self.scheme].steps
+        return own if self.steps is None else self.steps
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """One hidden face.
+
+    Attributes:
+        stego: uint8 (H, W, 3).
+        evaluations: of the network by the walks of its batch.
+        draws: of the scheme `sealed`, how many it took until one survived the channel.
+    """
+
+    stego: NDArray[np.uint8]
+    recipe: Recipe
+    evaluations: int
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One recovered face.
+
+    Attributes:
+        face: uint8 (S, S, 3).
+        authentic: of the scheme `sealed`, whether it is the sender's face or a decoy; None: the scheme cannot tell.
+    """
+
+    face: NDArray[np.uint8]
+    authentic: bool | None = None
 
 
 @dataclass

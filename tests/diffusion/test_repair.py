@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion.affine import affine_maps, retraces
+from shared.diffusion.drawing import draw, read
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import draw, hide, read, recover
+from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.repair import repaired
 from shared.diffusion.walks import HideOptions
 

@@ -21,8 +21,9 @@ from evaluation.perception import BLIND, Eyes, perception
 from evaluation.report import tables_of, write_report
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Run
+from shared.diffusion.drawing import draw
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import draw, stego_latents
+from shared.diffusion.pipeline import stego_latents
 from shared.diffusion.tiny import build_tiny
 from shared.diffusion.walks import HideOptions
 from shared.errors import InvalidOption
