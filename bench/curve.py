@@ -11,10 +11,10 @@ from bench.faces import Faces, Pixels, load_faces, psnr, through_file
 from bench.timing import timed
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
-from shared.diffusion.schemes import DEFAULT_SCHEME
 from shared.diffusion.solvers import SOLVERS
 from shared.diffusion.walks import HideOptions
 from shared.errors import SolverError
+from shared.limits import DEFAULT_SCHEME
 
 Say = Callable[[str], None]
 

@@ -33,8 +33,9 @@ class NoModel:
 @dataclass(frozen=True)
 class HideOptions:
     scheme: str = "none"
-    solver: str = "none"
-    steps: int = 1
+    solver: str | None = None
+    steps: int | None = None
+    channel: str = "none"
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,20 @@ class Hidden:
     recipe: Recipe
 
 
+@dataclass(frozen=True)
+class Recovered:
+    face: Pixels
+    authentic: bool | None = None
+
+
 class NoCore:
     """The interface of `shared.diffusion.pipeline`; a stego is the face, and back."""
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
         self.HideOptions: Any = HideOptions
-        self.hide: Callable[..., list[Any]] = self._hide
-        self.recover: Callable[..., Pixels] = self._recover
+        self.hide_each: Callable[..., list[Any]] = self._hide
+        self.recover_each: Callable[..., list[Any]] = self._recover
 
     def _hide(
         self, model: NoModel, faces: Pixels, identity_prompts: Sequence[str], disguise_prompts: Sequence[str],
@@ -64,10 +71,10 @@ class NoCore:
 
     def _recover(
         self, model: NoModel, stegos: Pixels, identity_prompts: Sequence[str], recipes: Sequence[Recipe], *,
-        on_step: OnStep | None = None,
-    ) -> Pixels:  # fmt: skip
+        decoys: Sequence[bool] | None = None, on_step: OnStep | None = None,
+    ) -> list[Recovered]:  # fmt: skip
         self._step(on_step)
-        return stegos
+        return [Recovered(stego) for stego in stegos]
 
     def _step(self, on_step: OnStep | None) -> None:
         if on_step is not None:

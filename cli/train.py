@@ -17,7 +17,7 @@ Tiny = Annotated[bool, typer.Option("--tiny", help="The size of the tests: secon
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a field of the stage's configuration.")]
 
 stages = typer.Typer(
-    help="Train a model: vae, clip, diffusion, pack, plan; then, if wanted, pcr, pack, plan. All stages resume."
+    help="Train a model: vae, clip, diffusion, pack, plan, rates; pcr in between, if wanted. Stages that train resume."
 )
 
 
@@ -116,3 +116,15 @@ def plan(
     typer.echo(
         stage.measure(material, pipeline, configured(stage.TINY if tiny else stage.PlanConfig(), set), seed=seed)
     )
+
+
+@stages.command()
+def rates(
+    material: Material, pipeline: Annotated[Path, typer.Argument(help="Pipeline folder with its ddsr.json.")],
+    seed: Seed = 0, tiny: Tiny = False, set: Set = None,
+) -> None:  # fmt: skip
+    """Measure how many bits the stegos of the trained model carry through each channel."""
+    from training import rates as stage
+
+    config = configured(stage.TINY if tiny else stage.RatesConfig(), set)
+    typer.echo(stage.measure(material, pipeline, config, seed=seed))

@@ -17,6 +17,7 @@ from shared.envelope import PublicKey
 from shared.errors import DdsrError, EnvelopeError, JobCancelled, JobGone, JobNotReady, error_from_code
 from shared.imaging import MEDIA_TYPES as MEDIA_TYPES
 from shared.imaging import PictureFormat as PictureFormat
+from shared.limits import CHANNELS, DEFAULT_CHANNEL, DEFAULT_SCHEME, SCHEMES
 from shared.recipe import Recipe
 
 Kind = Literal["hide", "recover"]
@@ -24,7 +25,6 @@ State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
 TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
-SCHEMES = ("keyed",)  # in which services hide; another hides without a key, and none but a forger would ask for it
 PADDING = 1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
 
 
@@ -51,20 +51,22 @@ class Picture:
 
 @dataclass(frozen=True, repr=False)
 class HideRequest:
-    """Hide a face. `solver` and `steps` of None leave the choice to the worker's model."""
+    """Hide a face. `solver` and `steps` of None leave the choice to the worker's model; `channel` is for `sealed`."""
 
     picture: Picture
     identity_prompt: SecretStr
     disguise_prompt: str
-    scheme: str = "keyed"
+    scheme: str = DEFAULT_SCHEME
     solver: str | None = None
     steps: int | None = None
+    channel: str = DEFAULT_CHANNEL
     format: PictureFormat = "png"
 
     @property
     def batch(self) -> str:
         """Requests of equal `batch` are computed together. Public parameters only."""
-        return f"hide|{self.scheme}|{self.solver or ''}|{self.steps or ''}|{_size(self.picture)}"
+        size = _size(self.picture)
+        return f"hide|{self.scheme}|{self.solver or ''}|{self.steps or ''}|{self.channel}|{size}"
 
     def pack(self, reply_key: str) -> bytes:
         secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
@@ -74,12 +76,13 @@ class HideRequest:
 
 @dataclass(frozen=True, repr=False)
 class RecoverRequest:
-    """Recover a face from a stego and the text of its recipe."""
+    """Recover a face from a stego and the text of its recipe. `decoy`: a stranger in place of `not-authentic`."""
 
     picture: Picture
     identity_prompt: SecretStr
     recipe: str
     format: PictureFormat = "png"
+    decoy: bool = False
 
     @property
     def batch(self) -> str:
@@ -87,8 +90,8 @@ class RecoverRequest:
 
     def pack(self, reply_key: str) -> bytes:
         secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
-        head = {**secret, "recipe": self.recipe, "format": self.format, **_shape(self.picture)}
-        return pack(head, self.picture.rgb)
+        options = {name: getattr(self, name) for name in _RECOVER_OPTIONS}
+        return pack({**secret, **options, **_shape(self.picture)}, self.picture.rgb)
 
 
 Request = HideRequest | RecoverRequest
@@ -108,8 +111,8 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
         raise EnvelopeError
     picture, secret = Picture(width, height, blob), SecretStr(prompt)
     if kind == "hide":
-        chosen = head["scheme"] in SCHEMES and head["solver"] != "" and (head["steps"] is None or head["steps"] > 0)
-        if not chosen:
+        named = head["scheme"] in SCHEMES and head["channel"] in CHANNELS and head["solver"] != ""
+        if not named or (head["steps"] is not None and head["steps"] < 1):
             raise EnvelopeError
         return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply
     return RecoverRequest(picture, secret, **{name: head[name] for name in _RECOVER_OPTIONS}), reply
@@ -117,18 +120,19 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
 
 @dataclass(frozen=True, repr=False)
 class JobResult:
-    """A finished picture: encoded bytes, its media type, the recipe's text (of a hiding) and the seconds it
-    took.
+    """A finished picture: encoded bytes, its media type, the recipe's text (of a hiding) and the seconds it took.
+
+    `authentic`: of a recovery under `sealed`, whether the face is the sender's (True) or a decoy (False).
     """
 
     picture: bytes
     media_type: str
     recipe: str | None
     seconds: float
+    authentic: bool | None = None
 
     def pack(self) -> bytes:
-        head = {"media_type": self.media_type, "recipe": self.recipe, "seconds": self.seconds}
-        return pack(head, self.picture)
+        return pack({name: getattr(self, name) for name in _RESULT}, self.picture)
 
     @classmethod
     def unpack(cls, data: bytes) -> "JobResult":
@@ -290,9 +294,10 @@ def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _typed(head: dict[str, Any], kinds: dict[str, Any]) -> bool:
-    """Whether these fields are there, no others, each of its type; a bool is no number."""
+    """Whether these fields are there, no others, each of its type; a bool is a number nowhere."""
     return set(head) == set(kinds) and all(
-        isinstance(head[name], kind) and not isinstance(head[name], bool) for name, kind in kinds.items()
+        isinstance(head[name], kind) and (not isinstance(head[name], bool) or kind in _TRUTHS)
+        for name, kind in kinds.items()
     )
 
 
@@ -302,10 +307,17 @@ _HIDE_OPTIONS: dict[str, Any] = {
     "scheme": str,
     "solver": str | None,
     "steps": int | None,
+    "channel": str,
     "format": str,
 }
-_RECOVER_OPTIONS: dict[str, Any] = {"recipe": str, "format": str}
-_RESULT: dict[str, Any] = {"media_type": str, "recipe": str | None, "seconds": int | float}
+_RECOVER_OPTIONS: dict[str, Any] = {"recipe": str, "format": str, "decoy": bool}
+_RESULT: dict[str, Any] = {
+    "media_type": str,
+    "recipe": str | None,
+    "seconds": int | float,
+    "authentic": bool | None,
+}
+_TRUTHS = (bool, bool | None)
 
 
 def _shape(picture: Picture) -> dict[str, int]:

@@ -43,8 +43,8 @@ class Core(Protocol):
     """`shared.diffusion.pipeline` as the worker sees it."""
 
     HideOptions: Any
-    hide: Callable[..., list[Any]]
-    recover: Callable[..., NDArray[np.uint8]]
+    hide_each: Callable[..., list[Any]]
+    recover_each: Callable[..., list[Any]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,8 +109,8 @@ class Engine:
             part = waiting.pop(0)
             try:
                 results = self._compute([requests[i] for i in part], partial(on_step, part))
-                for i, result in zip(part, results, strict=True):
-                    outcomes[i] = Outcome(result=result)
+                for i, outcome in zip(part, results, strict=True):
+                    outcomes[i] = outcome
             except Unwanted:
                 for i in part:
                     outcomes[i] = Outcome(error=JobCancelled())
@@ -126,7 +126,7 @@ class Engine:
                     _free_memory()
                 waiting[:0] = [part[:half], part[half:]]
 
-    def _compute(self, requests: Sequence[Request], on_step: OnStep) -> list[JobResult]:
+    def _compute(self, requests: Sequence[Request], on_step: OnStep) -> list[Outcome]:
         start = time.perf_counter()
         pictures = np.stack([request.picture.to_array() for request in requests])
         prompts = [request.identity_prompt.get_secret_value() for request in requests]
@@ -143,17 +143,16 @@ class Engine:
         prompts: Sequence[str],
         on_step: OnStep,
         start: float,
-    ) -> list[JobResult]:
+    ) -> list[Outcome]:
         first = requests[0]
-        chosen = {"solver": first.solver, "steps": first.steps}
-        options = self._core.HideOptions(
-            scheme=first.scheme, **{name: value for name, value in chosen.items() if value is not None}
-        )
+        options = self._core.HideOptions(first.scheme, first.solver, first.steps, first.channel)
         disguises = [request.disguise_prompt for request in requests]
-        found = self._core.hide(self._model, faces, prompts, disguises, options, on_step=on_step)
+        found = self._core.hide_each(self._model, faces, prompts, disguises, options, on_step=on_step)
         seconds = time.perf_counter() - start
         return [
-            _result(hidden.stego, request.format, hidden.recipe.to_text(), seconds)
+            Outcome(error=hidden)
+            if isinstance(hidden, DdsrError)
+            else _outcome(hidden.stego, request.format, seconds, recipe=hidden.recipe.to_text())
             for request, hidden in zip(requests, found, strict=True)
         ]
 
@@ -164,19 +163,31 @@ class Engine:
         prompts: Sequence[str],
         on_step: OnStep,
         start: float,
-    ) -> list[JobResult]:
+    ) -> list[Outcome]:
         recipes = [Recipe.from_text(request.recipe) for request in requests]
         if any(recipe.model != self.fingerprint for recipe in recipes):
             raise RecipeMismatch("the recipe belongs to another model")
-        faces = self._core.recover(self._model, stegos, prompts, recipes, on_step=on_step)
+        decoys = [request.decoy for request in requests]
+        found = self._core.recover_each(self._model, stegos, prompts, recipes, decoys=decoys, on_step=on_step)
         seconds = time.perf_counter() - start
-        pairs = zip(requests, faces, strict=True)
-        return [_result(face, request.format, None, seconds) for request, face in pairs]
+        return [
+            Outcome(error=recovered)
+            if isinstance(recovered, DdsrError)
+            else _outcome(recovered.face, request.format, seconds, authentic=recovered.authentic)
+            for request, recovered in zip(requests, found, strict=True)
+        ]
 
 
-def _result(rgb: NDArray[np.uint8], form: PictureFormat, recipe: str | None, seconds: float) -> JobResult:
+def _outcome(
+    rgb: NDArray[np.uint8],
+    form: PictureFormat,
+    seconds: float,
+    *,
+    recipe: str | None = None,
+    authentic: bool | None = None,
+) -> Outcome:
     data = encode_picture(rgb, form, recipe=recipe)
-    return JobResult(data, MEDIA_TYPES[form], recipe, round(seconds, 4))
+    return Outcome(JobResult(data, MEDIA_TYPES[form], recipe, round(seconds, 4), authentic))
 
 
 def _chunks(items: list[int], size: int) -> list[list[int]]:

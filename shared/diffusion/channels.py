@@ -110,4 +110,3 @@ CHANNELS = {
         Channel("degraded", {"jpeg 20": _jpeg(20), "noise 30": _noise(30)}, 5),
     )
 }
-DEFAULT_CHANNEL = "lossless"

@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 Mix = Callable[[DiffusionModel, Array, bytes, int], tuple[Array, bytes]]
 Unmix = Callable[[DiffusionModel, Array, bytes, bytes, int], Array]
 
-DEFAULT_SCHEME = "keyed"
-
 
 @dataclass(frozen=True)
 class Scheme:

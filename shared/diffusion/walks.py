@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.diffusion.channels import CHANNELS, DEFAULT_CHANNEL
+from shared.diffusion.channels import CHANNELS
 from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.schedule import asinh_levels, karras_levels, paper_levels
-from shared.diffusion.schemes import DEFAULT_SCHEME, SCHEMES, plan_of
+from shared.diffusion.schemes import SCHEMES, plan_of
 from shared.diffusion.solvers import Eps, Solver
 from shared.diffusion.solvers import solver as solver_named
 from shared.errors import InvalidOption
-from shared.limits import MAX_STEPS
+from shared.limits import DEFAULT_CHANNEL, DEFAULT_SCHEME, MAX_STEPS
 from shared.prompts import canonical_prompt
 from shared.recipe import VERSION, Recipe
 

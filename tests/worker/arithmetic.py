@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import PromptTooLong
+from shared.errors import NotAuthentic, PromptTooLong
 from shared.recipe import Recipe
 from shared.settings import QueueSettings, WorkerSettings
 from worker.app import run
@@ -37,14 +37,21 @@ class ArithmeticModel:
 @dataclass(frozen=True)
 class HideOptions:
     scheme: str = "keyed"
-    solver: str = "sum"
-    steps: int = STEPS
+    solver: str | None = None
+    steps: int | None = None
+    channel: str = "lossless"
 
 
 @dataclass(frozen=True)
 class Hidden:
     stego: NDArray[np.uint8]
     recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Recovered:
+    face: NDArray[np.uint8]
+    authentic: bool | None
 
 
 class ArithmeticCore:
@@ -55,7 +62,7 @@ class ArithmeticCore:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def hide(
+    def hide_each(
         self,
         model: ArithmeticModel,
         faces: NDArray[np.uint8],
@@ -71,29 +78,34 @@ class ArithmeticCore:
             raise PromptTooLong
         if any("big" in text for text in disguise_prompts) and len(faces) > 2:
             raise MemoryError
-        self._steps(disguise_prompts, options.steps, on_step)
+        steps = options.steps or STEPS
+        self._steps(disguise_prompts, steps, on_step)
         found = []
         for face, prompt, disguise in zip(faces, identity_prompts, disguise_prompts, strict=True):
             nonce = secrets.token_bytes(16)
-            recipe = Recipe(model.fingerprint, options.scheme, options.solver, options.steps, disguise, nonce)
+            recipe = Recipe(model.fingerprint, options.scheme, options.solver or "sum", steps, disguise, nonce)
             found.append(Hidden(face + _mask(prompt, nonce, face.shape), recipe))
         return found
 
-    def recover(
+    def recover_each(
         self,
         model: ArithmeticModel,
         stegos: NDArray[np.uint8],
         identity_prompts: Sequence[str],
         recipes: Sequence[Recipe],
         *,
+        decoys: Sequence[bool] | None = None,
         on_step: OnStep | None = None,
-    ) -> NDArray[np.uint8]:
+    ) -> list[Recovered | NotAuthentic]:
         self._steps([recipe.disguise_prompt for recipe in recipes], recipes[0].steps, on_step)
-        masks = [
-            _mask(prompt, recipe.nonce, stegos.shape[1:])
-            for prompt, recipe in zip(identity_prompts, recipes, strict=True)
-        ]
-        return stegos - np.stack(masks)
+        found: list[Recovered | NotAuthentic] = []
+        wanted = decoys or [False] * len(stegos)
+        for stego, prompt, recipe, decoy in zip(stegos, identity_prompts, recipes, wanted, strict=True):
+            face = stego - _mask(prompt, recipe.nonce, stego.shape)
+            forged = recipe.scheme == "sealed" and "wrong" in prompt
+            authentic = not forged if recipe.scheme == "sealed" else None
+            found.append(NotAuthentic() if forged and not decoy else Recovered(face, authentic))
+        return found
 
     def _steps(self, disguises: Sequence[str], steps: int, on_step: OnStep | None) -> None:
         words = " ".join(disguises).split()

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from shared.diffusion.codecs import avif
 from shared.errors import BrokenPicture, ChannelTooPoor, InvalidOption
+from shared.limits import FACE_SIZES as SIZES
 
 Pixels = NDArray[np.uint8]
 
-SIZES = (128, 160, 192, 256)
 MAX_CODE = 65536  # bytes
 _AVIF, _AVIF_FILE = range(2)
 

@@ -1,0 +1,116 @@
+"""Stage `rates`: what each channel leaves of a stego's noise, and how many bits the first draw may try (sealed.py).
+
+Stegos of captions of training scenes are drawn from random noise, sent through everything that may happen on each
+channel, and read back. `channel_noise` is the mean over them, of the worst that may happen. `channel_start` is the
+rate that nine of ten of them survive: for each stego the code words of ever poorer rates are put in the place of its
+noise, with the same error of reading, until one decodes.
+"""
+
+import dataclasses
+import json
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shared.diffusion import sealed
+from shared.diffusion.channels import CHANNELS, Channel
+from shared.diffusion.drawing import draw, read
+from shared.diffusion.model import EXTRAS, DiffusionModel
+from shared.diffusion.noise_code import KEY_BYTES, NoiseCode, profile_of
+from shared.diffusion.schemes import plan_of
+from shared.diffusion.walks import HideOptions, disguise_walk
+from training.captions import caption
+from training.data import TRAIN_SCENES, load_tars
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RatesConfig:
+    """`survive`: share of the stegos that the first draw's rate shall suit."""
+
+    size: int = 128
+    stegos: int = 96
+    batch: int = 8
+    survive: float = 0.9
+    limit: int | None = 3000
+
+
+TINY = RatesConfig(size=32, stegos=4, batch=4, limit=8)
+
+
+def measure(material: Path, pipeline: Path, config: RatesConfig, *, seed: int = 0) -> Path:
+    """Run the stage; writes its two fields into the pipeline's `ddsr.json` and returns its path."""
+    model, rng = DiffusionModel.load(pipeline), random.Random(seed)
+    records = load_tars(material, TRAIN_SCENES[:1], size=config.size, limit=config.limit).records
+    prompts = [caption(record, rng) for record in rng.sample(records, config.stegos)]
+    numbers = np.random.default_rng(seed)
+    errors = {
+        name: channel_errors(model, channel, prompts, config.batch, numbers) for name, channel in CHANNELS.items()
+    }
+    noise = {name: np.round(profile, 2).tolist() for name, (profile, _) in errors.items()}
+    model.extras = dataclasses.replace(model.extras, channel_noise=noise, channel_start=None)
+    starts = {}
+    for name, (_, left) in errors.items():
+        steps = sorted(poorest_step(model, name, error) for error in left)
+        starts[name] = steps[min(len(steps) - 1, int(np.ceil(config.survive * len(steps))) - 1)]
+    path = pipeline / EXTRAS
+    fields = json.loads(path.read_text()) | {"channel_noise": noise, "channel_start": starts}
+    path.write_text(json.dumps(fields, separators=(",", ":")) + "\n")
+    return path
+
+
+def channel_errors(
+    model: DiffusionModel, channel: Channel, prompts: Sequence[str], batch: int, numbers: np.random.Generator
+) -> tuple[Array, list[Array]]:
+    """What a channel does to stegos of prompts.
+
+    Returns:
+        The noise along the stego order in decibels, at each place the loudest of what may happen, (stretches,); and of
+        each stego the errors of reading, (happenings, C, h, w).
+    """
+    options, order = HideOptions("sealed", channel=channel.name), plan_of(model).stego_order
+    sent, heard = [], []
+    for i in range(0, len(prompts), batch):
+        part = prompts[i : i + batch]
+        noise = numbers.standard_normal((len(part), *model.latent_shape))
+        z0 = disguise_walk(model, options, part, undo=True).latent(torch.from_numpy(noise))
+        stegos, contrast = draw(model, z0, model.extras.contrast), model.extras.contrast
+        found = []
+        for happen in channel.steps.values():
+            arrived = np.stack([happen(stego, numbers) for stego in stegos])
+            found.append(disguise_walk(model, options, part).noise(read(model, arrived, contrast)).numpy())
+        sent.append(noise)
+        heard.append(np.stack(found, 1))
+    z, y = np.concatenate(sent), np.concatenate(heard)
+    profiles = [profile_of(z, y[:, k], order) for k in range(y.shape[1])]
+    return np.max(profiles, 0), list(y - z[:, None])
+
+
+def poorest_step(model: DiffusionModel, channel: str, errors: Array) -> int:
+    """The first rate of a channel whose code words decode under each of the errors, (happenings, C, h, w)."""
+    at = list(CHANNELS).index(channel) * sealed.STEPS
+    low, high = 0, sealed.STEPS - 1
+    while low < high:
+        middle = (low + high) // 2
+        if survives(model, at + middle, errors):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def survives(model: DiffusionModel, index: int, errors: Array) -> bool:
+    rate = sealed.rate_of(model, index)
+    if not rate.payload_bytes(int(np.prod(model.latent_shape))):
+        return True
+    code = NoiseCode(model.latent_shape, plan_of(model).stego_order, rate)
+    key, payload = os.urandom(KEY_BYTES), os.urandom(code.payload_bytes)
+    noise = code.encode(payload, key)
+    return all(code.decode(noise + error, key).payload == payload for error in errors)
