@@ -334,7 +334,7 @@ def _channel(y: Array, extra: Array, layout: _Layout) -> tuple[Array, Array]:
         sums: Array = near @ np.bincount(stretch, weight * values, count)
         return sums
 
-    gain = (around(z * y[p]) + _TINY) / (around(z * z) + _TINY)
+    gain = (np.maximum(around(z * y[p]), 0) + _TINY) / (around(z * z) + _TINY)
     error = (y[p] - gain[stretch] * z) ** 2 - extra
     return gain, np.maximum(around(error) / np.maximum(around(np.ones(len(p))), _TINY), _LEAST_NOISE)
 
@@ -386,7 +386,7 @@ def profile_of(noise: Array, read_back: Array, order: Indices, stretches: int | 
     z, y = (np.stack([to_coordinates(a)[order] for a in x.reshape(-1, *x.shape[-3:])]) for x in (noise, read_back))
     starts = _bounds(count, stretches)[:-1]
     zz, zy, yy = (np.add.reduceat(product.sum(0), starts) for product in (z * z, z * y, y * y))
-    explained = np.maximum(zy, _TINY) ** 2 / zz
+    explained = np.maximum(np.maximum(zy, 0) ** 2 / zz, _LEAST_NOISE**2 * yy)
     decibels: Array = 10 * np.log10(np.maximum(yy - explained, _TINY) / explained)
     return np.clip(decibels, QUIETEST / 2, LOUDEST / 2)
 
