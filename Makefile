@@ -7,7 +7,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
 	$(V)/python -m pip install --disable-pip-version-check -q -r requirements/all.txt
-	$(V)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements/no-deps.txt
+	$(V)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements/no-deps.txt -r requirements/worker-no-deps.txt
 	$(V)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e . -e client
 	touch $@
 demo: setup
@@ -40,7 +40,7 @@ eval-extras: setup
 	.venv/audit/bin/python -m pip install --disable-pip-version-check -q -r requirements/audit.txt
 	touch $@
 audit: .venv/audit/.ready
-	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/services.txt -r requirements/worker.txt
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/services.txt -r requirements/worker.txt -r requirements/worker-no-deps.txt
 sbom: .venv/audit/.ready
 	mkdir -p dist
 	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --of JSON -o dist/sbom-services.json requirements/services.txt

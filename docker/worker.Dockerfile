@@ -6,8 +6,9 @@ ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-COPY requirements/worker.txt requirements/
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt
+COPY requirements/worker.txt requirements/worker-no-deps.txt requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt \
+    && pip install --no-cache-dir --disable-pip-version-check --no-deps -r requirements/worker-no-deps.txt
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared shared
 COPY worker worker

@@ -2,18 +2,19 @@
 
     bytes --LDPC, one code a level--> code bits --XOR into 64-bit words of the key stream--> z = Phi^-1(word / 2^64)
 
-**Exactly normal.** Each coordinate takes a word of the key stream; a code bit of level l that is 1 XORs a fixed mask onto
-it. XOR with anything is a bijection of words, so for a true random stream every z is standard normal, independent of the
-others and of the bytes, whatever they are. Level and mask are public, so the receiver, who has the stream, knows the
-2^m points among which z is: a constellation of quantiles, dithered by the bits of the word that no mask tells apart.
+**Exactly normal.** Each coordinate takes a word of the key stream; a code bit of level l that is 1 XORs a fixed mask
+onto it. XOR with anything is a bijection of words, so for a true random stream every z is standard normal, independent
+of the others and of the bytes, whatever they are. Levels and masks are public, so the receiver, who has the stream,
+knows the 2^m points among which z is: quantiles, dithered by the bits of the word that no mask touches alone.
 
 **Constellations.** m = 1 .. 5 levels, by how much noise a coordinate is thought to have. m = 1 is +-|z| with |z| known,
 m = 2 the same within each half; from m = 3 on the points are (j + u) / 2^m, level l being the l-th bit of the word. In
-much noise the mirrored points carry 1.4 times the bits of the shifted ones, in little noise the shifted carry more.
+much noise the mirrored points carry up to 1.4 times the bits of the shifted ones, in little noise the shifted more.
 
-**Levels.** I(y; b_1 .. b_m) = sum of I(y; b_l | b_1 .. b_(l-1)): one code a level, decoded from the sign down, each given
-the ones above (multilevel codes; Imai and Hirakawa, 1977). Gray labels would differ from natural ones by an XOR with
-bits already decoded, that is, in nothing.
+**Levels.** I(y; b_1 .. b_m) = sum of I(y; b_l | b_1 .. b_(l-1)): one code a level, decoded from the sign down, each
+given the ones above (multilevel codes; Imai and Hirakawa, 1977). Gray labels would differ from natural ones by an XOR
+with bits already decoded, that is, in nothing. Short codes fall short of capacity by the root of their length, so a
+rate opens only as many levels as pay for it.
 
 **Pilots.** A sixteenth of the coordinates, drawn by the key, carries no bits. From them the receiver estimates gain and
 noise along the order of reliability, stego by stego: no channel has to be told to it.
@@ -25,6 +26,7 @@ assumes along that order. Inside a level the key draws which coordinate takes wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +43,21 @@ Indices = NDArray[np.intp]
 
 LEVELS = 5
 STRETCH = 256  # coordinates for which one figure of noise is assumed
-PILOT_SHARE = 16  # one coordinate in so many
+PILOT_SHARE = 16  # one coordinate in so many is a pilot
+REACH = 3  # stretches to each side whose pilots help to estimate one
 KEY_BYTES = 32
 QUIETEST, LOUDEST = -80, 50  # noise to signal of a profile, in half decibels
 _CAPACITIES = Path(__file__).parent / "noise_code.csv"
 _LEVEL_COST = 200  # 1e-4 bit; a level that adds less to a coordinate is left to the dither
-_TINY = 1e-300
+_DISPERSION = 12  # 3.5^2: a code over C bits of capacity falls short of its share by 3.5 sqrt(C) bits
+_SHORTEST = 64  # information bits of a level
+_HIGHEST = 95  # percent: rate of a code
 _LEAST_NOISE = 1e-6
-REACH = 3
+_TINY = 1e-300
 _ALL = 2**64 - 1
-_USED = np.tri(LEVELS, dtype=np.int64)  # (depth, level)
 # MASKS[m - 1][l - 1]: what a 1 of level l XORs onto the word of a coordinate with m levels.
-MASKS = [
-    [_ALL >> level if m <= 2 else 1 << (63 - level) for level in range(m)]
-    for m in range(1, LEVELS + 1)
-]  # fmt: skip
+MASKS = [[_ALL >> level if m <= 2 else 1 << (63 - level) for level in range(m)] for m in range(1, LEVELS + 1)]
+_USED = np.tri(LEVELS, dtype=np.int64)  # (depth - 1, level): 1 where the depth has the level
 
 
 @dataclass(frozen=True)
@@ -86,26 +88,51 @@ class Rate:
         steps = np.clip(np.round(2 * (np.asarray(profile, np.float64) + margin)), QUIETEST, LOUDEST)
         return cls(tuple(int(step) for step in steps), share)
 
-    def depths(self) -> NDArray[np.int64]:
-        """(stretches,), levels of the coordinates of each stretch: 0..LEVELS, as many as pay."""
-        worth = (_capacities()[np.array(self.profile) - QUIETEST] - _LEVEL_COST * _USED).sum(2)
-        return np.pad(worth, ((0, 0), (1, 0))).argmax(1)
-
-    def bits(self, coordinates: int) -> list[int]:
-        """(LEVELS,), information bits of each level in so many coordinates: multiples of 8, or 0.
-
-        Whole numbers throughout, so that every machine finds the same.
-        """
-        depths, sizes = self.depths(), _data_counts(coordinates, len(self.profile))
-        capacity = _capacities()[np.array(self.profile) - QUIETEST, np.maximum(depths, 1) - 1]
-        used = np.arange(LEVELS) < depths[:, None]
-        carried = (capacity * used * sizes[:, None]).sum(0).tolist()
-        places = (used * sizes[:, None]).sum(0).tolist()
-        return [_information_bits(c, n, self.share) for c, n in zip(carried, places, strict=True)]
-
     def payload_bytes(self, coordinates: int) -> int:
         """What `NoiseCode.encode` takes for a latent of so many numbers."""
-        return sum(self.bits(coordinates)) // 8
+        return sum(allotment(self, coordinates).bits) // 8
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What a rate means for a number of coordinates.
+
+    Attributes:
+        depths: (stretches,), levels of the coordinates of each stretch, 0..LEVELS.
+        bits: (LEVELS,), information bits of each level: multiples of 8, or 0.
+    """
+
+    depths: NDArray[np.int64]
+    bits: list[int]
+
+
+@lru_cache(maxsize=256)
+def allotment(rate: Rate, coordinates: int) -> Allotment:
+    """The levels that carry most, each code shortened by what its length costs.
+
+    Whole numbers throughout, so that every machine finds the same.
+    """
+    found = [_allotment(rate, coordinates, deepest) for deepest in range(1, LEVELS + 1)]
+    return max(found, key=lambda a: sum(a.bits))  # the shallowest of the best
+
+
+def _allotment(rate: Rate, coordinates: int, deepest: int) -> Allotment:
+    capacity = _capacities()[np.array(rate.profile) - QUIETEST, :deepest]  # (stretches, depths, levels)
+    worth = (capacity - _LEVEL_COST * _USED[:deepest]).sum(2)
+    depths = np.pad(worth, ((0, 0), (1, 0))).argmax(1)
+    data = np.diff(_bounds(coordinates, len(depths)))
+    data -= data // PILOT_SHARE
+    of_depth = np.pad(capacity, ((0, 0), (1, 0), (0, 0)))[np.arange(len(depths)), depths]
+    places = (data[:, None] * (np.arange(LEVELS) < depths[:, None])).sum(0).tolist()
+    carried = (data[:, None] * of_depth).sum(0).tolist()
+    return Allotment(depths, [_information_bits(c, n, rate.share) for c, n in zip(carried, places, strict=True)])
+
+
+def _information_bits(capacity: int, places: int, share: int) -> int:
+    """Of a level that carries `capacity` 1e-4 bits over so many places."""
+    hundredths = capacity * share // 10_000
+    bits = (hundredths - isqrt(capacity * _DISPERSION)) // 800 * 8
+    return min(bits, places * _HIGHEST // 800 * 8) if bits >= _SHORTEST else 0
 
 
 @dataclass(frozen=True)
@@ -240,22 +267,25 @@ class _Layout:
     Attributes:
         words: uint64 (N,). stretch: (N,), of each coordinate. depths: (N,), levels; 0 for pilots.
         pilots: their places. places: of each level, the places of its code bits. bits: information bits of each level.
+        assumed: (stretches,), noise to signal.
     """
 
     def __init__(self, rate: Rate, count: int, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise InputError(f"a key of the noise code has {KEY_BYTES} bytes")
+        allotted = allotment(rate, count)
         self.words: Words = np.frombuffer(KeyStream(key, "noise words").bytes(8 * count), "<u8")
         drawn = KeyStream(key, "noise places").permutation(count)
         bounds = _bounds(count, len(rate.profile))
         self.stretch = np.repeat(np.arange(len(rate.profile)), np.diff(bounds))
         by_stretch = drawn[np.argsort(self.stretch[drawn], kind="stable")]
         parts = np.split(by_stretch, bounds[1:-1])
-        self.pilots = np.concatenate([part[: _pilot_count(len(part))] for part in parts])
-        self.depths = rate.depths()[self.stretch]
+        self.pilots = np.concatenate([part[: len(part) // PILOT_SHARE] for part in parts])
+        self.depths = allotted.depths[self.stretch]
         self.depths[self.pilots] = 0
         self.places = [drawn[self.depths[drawn] > level] for level in range(LEVELS)]
-        self.bits = rate.bits(count)
+        self.bits = allotted.bits
+        self.assumed = 10 ** (np.array(rate.profile) / 20)
 
 
 class _Posterior:
@@ -296,15 +326,15 @@ def _channel(y: Array, extra: Array, layout: _Layout) -> tuple[Array, Array]:
     """Gain and noise variance of each stretch, from the pilots in it and in up to REACH stretches to each side."""
     p, count = layout.pilots, layout.stretch[-1] + 1
     known = np.isfinite(extra[p])
-    weight, extra = known / (1 + extra[p]), np.where(known, extra[p], 0)
     z, stretch = quantile(layout.words[p]), layout.stretch[p]
+    weight, extra = (1 + extra[p] / layout.assumed[stretch]) ** -2, np.where(known, extra[p], 0)
     near = np.maximum(REACH + 1 - np.abs(np.subtract.outer(np.arange(count), np.arange(count))), 0)
 
     def around(values: Array) -> Array:
         sums: Array = near @ np.bincount(stretch, weight * values, count)
         return sums
 
-    gain = (around(z * y[p]) + _TINY) / (around(z * z) + _TINY)
+    gain = (np.maximum(around(z * y[p]), 0) + _TINY) / (around(z * z) + _TINY)
     error = (y[p] - gain[stretch] * z) ** 2 - extra
     return gain, np.maximum(around(error) / np.maximum(around(np.ones(len(p))), _TINY), _LEAST_NOISE)
 
@@ -314,21 +344,6 @@ def _bounds(count: int, stretches: int) -> NDArray[np.int64]:
     return np.arange(stretches + 1) * count // stretches
 
 
-def _pilot_count(length: int) -> int:
-    return length // PILOT_SHARE
-
-
-def _data_counts(count: int, stretches: int) -> NDArray[np.int64]:
-    lengths = np.diff(_bounds(count, stretches))
-    return lengths - lengths // PILOT_SHARE
-
-
-def _information_bits(capacity: int, places: int, share: int) -> int:
-    """Of a level that carries `capacity` 1e-4 bits over so many places."""
-    bits = capacity * share // 1_000_000 // 8 * 8
-    return bits if bits >= 64 else 0
-
-
 @lru_cache
 def _capacities() -> NDArray[np.int64]:
     """(noise steps, depths, levels) in 1e-4 bit: see `capacities`."""
@@ -336,7 +351,7 @@ def _capacities() -> NDArray[np.int64]:
     return table.reshape(-1, LEVELS, LEVELS)
 
 
-def capacities(noise_to_signal: float, depth: int, dithers: int = 32, nodes: int = 48) -> Array:
+def capacities(noise_to_signal: float, depth: int, dithers: int = 64, nodes: int = 64) -> Array:
     """What the levels of a coordinate carry, bits (depth,), each given the ones above, the dither known.
 
     By Gauss-Hermite quadrature over the noise and the middles of equal parts over the dither. `noise_code.csv` holds
@@ -362,7 +377,7 @@ def profile_of(noise: Array, read_back: Array, order: Indices, stretches: int | 
     """The noise that a channel leaves along an order: noise over signal variance of each stretch, decibels.
 
     Args:
-        noise, read_back: float64 (..., C, h, w), what was sent and what was read; of several stegos the sums are pooled.
+        noise, read_back: float64 (..., C, h, w), what was sent and what was read; sums over several stegos are pooled.
         order: (N,), as of `NoiseCode`.
         stretches: N / STRETCH by default.
     """
@@ -371,7 +386,7 @@ def profile_of(noise: Array, read_back: Array, order: Indices, stretches: int | 
     z, y = (np.stack([to_coordinates(a)[order] for a in x.reshape(-1, *x.shape[-3:])]) for x in (noise, read_back))
     starts = _bounds(count, stretches)[:-1]
     zz, zy, yy = (np.add.reduceat(product.sum(0), starts) for product in (z * z, z * y, y * y))
-    explained = np.maximum(zy, _TINY) ** 2 / zz
+    explained = np.maximum(np.maximum(zy, 0) ** 2 / zz, _LEAST_NOISE**2 * yy)
     decibels: Array = 10 * np.log10(np.maximum(yy - explained, _TINY) / explained)
     return np.clip(decibels, QUIETEST / 2, LOUDEST / 2)
 
