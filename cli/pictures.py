@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from shared.errors import InputError, InvalidPrompt, MissingRecipe
+from shared.errors import InputError, InvalidPrompt, MissingRecipe, RecipeError
 from shared.faces import Box, FaceCrop, fit_picture
 from shared.imaging import (
     MEDIA_TYPES,
@@ -25,10 +25,10 @@ from shared.imaging import (
     decode_upload,
     encode_picture,
     fit_square,
-    read_recipe,
 )
 from shared.process import no_core_dumps
 from shared.recipe import Recipe
+from shared.recipe_files import choose_recipe, recipes_in
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ Out = Annotated[Path | None, typer.Option("-o", "--output", help="The result's f
 PromptFile = Annotated[
     Path | None,
     typer.Option(
-        "--identity-prompt-file", help=f"File with the secret identity prompt; else ${ENVIRONMENT}, else asked."
+        "--identity-prompt-file",
+        help=f"File with the secret identity prompt, in UTF-8; else ${ENVIRONMENT}, else asked.",
     ),
 ]
 Model = Annotated[str | None, typer.Option(help="Pipeline folder or hub id; the embedded model by default.")]
@@ -136,7 +137,7 @@ def recover(
     def read(path: Path) -> tuple[Pixels, Recipe]:
         data = path.read_bytes()
         pixels = fit_square(decode_upload(data), loaded.image_size, "none")
-        found = Recipe.from_text(_recipe_text(path, data, recipe))
+        found = _recipe_of(path, data, recipe)
         check_recipes(loaded, [found])
         return pixels, found
 
@@ -200,9 +201,9 @@ class _Report:
 def _identity_prompt(file: Path | None) -> str:
     if file is not None:
         try:
-            prompt = file.read_text().strip("\r\n")
+            prompt = file.read_text(encoding="utf-8-sig").removesuffix("\n")
         except (OSError, UnicodeError):
-            raise InvalidPrompt("the identity prompt file cannot be read as text") from None
+            raise InvalidPrompt("the identity prompt file cannot be read as UTF-8 text") from None
     elif ENVIRONMENT in os.environ:
         prompt = os.environ[ENVIRONMENT]
     elif sys.stdin.isatty():
@@ -253,14 +254,15 @@ def _sidecar(target: Path) -> Path:
     return target.with_name(target.name + ".recipe")
 
 
-def _recipe_text(path: Path, data: bytes, given: Path | None) -> str:
-    if given is not None:
-        return given.read_text().strip()
-    if found := read_recipe(data):
-        return found
-    if _sidecar(path).is_file():
-        return _sidecar(path).read_text().strip()
-    raise MissingRecipe("no recipe in the file or beside it; give --recipe")
+def _recipe_of(path: Path, data: bytes, given: Path | None) -> Recipe:
+    """Of --recipe, else inside the file, else beside it. What is given must not contradict what is inside."""
+    beside = _sidecar(path) if given is None and not recipes_in(data) and _sidecar(path).is_file() else given
+    try:
+        return choose_recipe(data, None if beside is None else beside.read_text(encoding="utf-8-sig"))
+    except UnicodeError:
+        raise RecipeError("the recipe file is no text") from None
+    except MissingRecipe:
+        raise MissingRecipe("no recipe in the file or beside it; give --recipe") from None
 
 
 def _write(target: Path, data: bytes) -> Path:

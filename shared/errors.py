@@ -13,7 +13,7 @@
     |   |-- InvalidOption (422)       an unknown scheme, solver, step count or format
     |   |-- RecipeError (422)         a recipe that cannot be read
     |   |-- MissingRecipe (422)       neither the stego nor the request carries a recipe
-    |   |-- RecipeMismatch (409)      a recipe of another model or version
+    |   |-- RecipeMismatch (409)      a recipe of another model, version or stego
     |   |-- NotAuthentic (422)        scheme `sealed`: the payload of the stego does not open
     |   `-- ChannelTooPoor (422)      scheme `sealed`: the named channel does not carry the face
     |-- QueueError (503)              the queue cannot take or show a job now; see `retry_after`
@@ -103,7 +103,7 @@ class MissingRecipe(InputError):
 
 
 class RecipeMismatch(InputError):
-    code, status, title = "recipe-mismatch", 409, "The recipe belongs to another model or version"
+    code, status, title = "recipe-mismatch", 409, "The recipe belongs to another model, version or stego"
 
 
 class NotAuthentic(InputError):

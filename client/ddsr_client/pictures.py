@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,7 @@ from ddsr_client.models import Box
 if TYPE_CHECKING:
     from PIL import Image
 
-RECIPE_KEY = "ddsr-recipe"  # of the PNG text chunk that carries the recipe
-_RECIPE_MARK = "ddsr"
+_RECIPE = re.compile(r"ddsr[0-9]{1,3}\.[A-Za-z0-9_-]+")  # in a PNG text, a JPEG comment, EXIF or XMP
 _DESCRIPTION = 0x010E  # EXIF tag in which a WebP carries it
 
 
@@ -104,8 +104,8 @@ def _png(image: "Image.Image") -> bytes:
 
 def _recipe(image: "Image.Image") -> str | None:
     """The recipe that the file of a Pillow image carried; encoding it anew would lose it."""
-    for found in (image.info.get(RECIPE_KEY), image.info.get("comment"), image.getexif().get(_DESCRIPTION)):
+    for found in (*image.info.values(), image.getexif().get(_DESCRIPTION)):
         text = found.decode("ascii", "replace") if isinstance(found, bytes) else found
-        if isinstance(text, str) and text.startswith(_RECIPE_MARK):
-            return text
+        if isinstance(text, str) and (recipe := _RECIPE.search(text)):
+            return recipe[0]
     return None

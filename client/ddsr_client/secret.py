@@ -18,8 +18,15 @@ class Secret:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Secret":
-        """The text of a file without the line breaks at its end."""
-        return cls(Path(path).read_text(encoding="utf-8").rstrip("\r\n"))
+        """The text of a file in UTF-8, with a byte-order mark or without, less the line end at its end.
+
+        Raises:
+            OSError: it cannot be read. UnicodeError: it is no UTF-8; the error does not hold the text.
+        """
+        try:
+            return cls(Path(path).read_text(encoding="utf-8-sig").removesuffix("\n"))
+        except UnicodeDecodeError:
+            raise UnicodeError("the file is no UTF-8 text") from None
 
     @classmethod
     def from_environment(cls, name: str) -> "Secret":

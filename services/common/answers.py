@@ -7,11 +7,13 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from services.common.context import Context
-from services.common.preferences import Preference, choose_media_type
+from services.common.preferences import Preference, accept_of, choose_media_type
+from services.common.problems import NotAcceptable
 from services.common.schemas import CropBox, Job, SubmittedJob
 from shared.errors import QueueUnavailable
 from shared.faces import Box
 from shared.jobs import JobResult, JobView
+from shared.jobs_models import MEDIA_TYPES
 
 FIRST_POLL = 0.01  # seconds
 LAST_POLL = 0.5
@@ -67,10 +69,18 @@ async def answer(
 ) -> Response:
     """The picture of a finished job, the error of a failed one, else 202 with the job's address."""
     applied = {"Preference-Applied": preference.applied} if preference.applied else {}
-    if not view.terminal or (preference.at_once and not view.replayed):
+    if not view.terminal or (preference.at_once and not (view.replayed and takes_pictures(request))):
         return accepted(context, view, applied, crop)
     result = await context.ask(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, result, applied)
+
+
+def takes_pictures(request: Request) -> bool:
+    """Whether `Accept` lets a picture be the answer."""
+    try:
+        return bool(choose_media_type(accept_of(request), tuple(MEDIA_TYPES.values())))
+    except NotAcceptable:
+        return False
 
 
 def accepted(context: Context, view: JobView, headers: dict[str, str], crop: Box | None) -> Response:
@@ -99,7 +109,7 @@ def picture(request: Request, job_id: str, result: JobResult, headers: dict[str,
     Raises:
         NotAcceptable: the client does not take the picture's media type.
     """
-    choose_media_type(request.headers.get("accept"), [result.media_type])
+    choose_media_type(accept_of(request), [result.media_type])
     extra = {"DDSR-Job": job_id, "Server-Timing": f"compute;dur={result.seconds * 1000:.0f}"}
     if result.recipe is not None:
         extra["DDSR-Recipe"] = result.recipe

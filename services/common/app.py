@@ -1,14 +1,15 @@
 """The composition root: one service out of its router and its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, UploadFile
 from fastapi.middleware import Middleware
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic.fields import FieldInfo
 from starlette.formparsers import MultiPartParser
 
 from services.common import health, jobs
@@ -19,14 +20,12 @@ from services.common.keys import load_keys
 from services.common.limits import RateLimits
 from services.common.logs import make_log
 from services.common.metrics import ServiceMetrics
-from services.common.middleware import BodyLimit, Envelope, QueryGuard
+from services.common.middleware import BodyLimit, Envelope, HeadAsGet, Linger, QueryGuard
 from services.common.openapi import install_openapi
 from services.common.settings import ServiceSettings
 from shared.jobs import JobStore, Kind, open_redis
 from shared.settings import QueueSettings
 
-MAX_FILES = 2
-MAX_FIELDS = 16
 READABLE = (
     "DDSR-Crop", "DDSR-Job", "DDSR-Recipe", "Location", "Preference-Applied", "Retry-After", "Server-Timing",
     "X-Request-ID",
@@ -40,11 +39,11 @@ def build_app(
     summary: str,
     description: str,
     router: APIRouter,
-    fields: Iterable[str],
+    fields: Mapping[str, FieldInfo],
     settings: ServiceSettings,
     queue: QueueSettings,
 ) -> FastAPI:
-    """One service. `fields` are the names of its form, which no query string may hold.
+    """One service. `fields` are those of its form, whose names no query string may hold.
 
     Raises:
         ValueError: a malformed API key entry or rate limit.
@@ -64,6 +63,8 @@ def build_app(
         metrics=ServiceMetrics(service, version),
         log=log,
         ends=Ends(queue, log),
+        fields=frozenset(fields),
+        files=frozenset(name for name, field in fields.items() if field.annotation is UploadFile),
     )
     context.metrics.watch_queue(context.store.health)
 
@@ -87,14 +88,11 @@ def build_app(
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a redirect would send a secret body twice
-        form_limits={
-            "max_files": MAX_FILES,
-            "max_fields": MAX_FIELDS,
-            "max_part_size": settings.max_field_bytes,
-        },
         middleware=[
+            Middleware(Linger),
             Middleware(Envelope, metrics=context.metrics, log=context.log),
             *_cross_origin(settings.allow_origins),
+            Middleware(HeadAsGet),
             Middleware(QueryGuard, fields=fields),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.upload_seconds),
         ],
@@ -115,7 +113,7 @@ def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
             allow_headers=("Authorization", "Idempotency-Key", "Prefer", "X-API-Key"),
             expose_headers=READABLE,
         )

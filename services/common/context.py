@@ -43,6 +43,8 @@ class Context:
     metrics: ServiceMetrics
     log: Log
     ends: Ends
+    fields: frozenset[str]  # of the form, and those of them that are files
+    files: frozenset[str]
     uploads: Counter[str] = field(default_factory=Counter)  # by owner, as is `waiting`
     waiting: Counter[str] = field(default_factory=Counter)
     _redis: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(REDIS_THREADS))

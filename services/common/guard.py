@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from services.common.context import Context, context_of
+from services.common.forms import FormRequest, read_form
 from services.common.problems import TooBusy, Unauthenticated, UnsupportedMediaType
 
 LOCAL_OWNER = "local"
@@ -32,7 +33,7 @@ class UploadSlot:
 
 
 class GuardedRoute(APIRoute):
-    """A route whose guard runs before FastAPI reads the form: a stranger cannot make us take an upload."""
+    """A route whose guard runs before the form is read: a stranger cannot make us take an upload."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -133,7 +134,9 @@ async def _upload(request: Request, context: Context, handle: Handler) -> Respon
         raise TooBusy("as many uploads as this process holds of one key at a time are open")
     slot = request.state.slot = UploadSlot(context, owner)
     try:
-        return await handle(request)
+        longest = context.settings.max_field_bytes
+        form = await read_form(request, context.fields, context.files, longest)
+        return await handle(FormRequest(request, form))
     finally:
         slot.release()
 
@@ -141,6 +144,6 @@ async def _upload(request: Request, context: Context, handle: Handler) -> Respon
 def _check_media_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise UnsupportedMediaType("send multipart/form-data")
+        raise UnsupportedMediaType("the body is no multipart/form-data; send it as one, as `curl -F` does")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("send the body without a content encoding")
+        raise UnsupportedMediaType("the body has a content encoding; send it without")

@@ -10,27 +10,21 @@ from starlette.exceptions import HTTPException
 
 from services.common.context import context_of
 from services.common.problems import (
+    UNKNOWN_FIELD,
     BadRequest,
-    BodyTooLarge,
     InvalidRequest,
     Issue,
     MethodNotAllowed,
     NotFound,
-    SlowUpload,
-    UnsupportedMediaType,
     describe,
     problem_response,
 )
 from shared.errors import DdsrError
 
-UNKNOWN_FIELD = "<unknown>"
 _FRAMEWORK: Mapping[int, tuple[type[DdsrError], str]] = {
-    400: (BadRequest, "the body is not a well-formed form, or one of its text fields is too long"),
-    404: (NotFound, ""),
+    400: (BadRequest, "the body is no well-formed form"),
+    404: (NotFound, "the addresses of this service are listed in /openapi.json"),
     405: (MethodNotAllowed, ""),
-    408: (SlowUpload, ""),
-    413: (BodyTooLarge, ""),
-    415: (UnsupportedMediaType, ""),
 }
 
 
@@ -52,26 +46,28 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
     headers = dict(error.headers or {})
     if error.status_code == 405 and (methods := _methods(request)):
         headers["Allow"] = ", ".join(methods)
+        detail = f"this address takes {headers['Allow']}"
     return _answer(request, kind(detail), headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
     """All methods of the address; each has a route of its own, and the framework's error names those of one."""
     address = getattr(request.scope.get("route"), "path", "")
-    return sorted(method.upper() for method in request.app.openapi()["paths"].get(address, {}))
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(address, {})}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     issues = [Issue(loc=_location(item), type=item["type"]) for item in error.errors()]
-    return _answer(request, InvalidRequest("see `errors` for the places"), issues=issues)
+    words = [f"{issue.loc[-1]}: {item['msg']}" for issue, item in zip(issues, error.errors(), strict=True)]
+    return _answer(request, InvalidRequest("; ".join(words), issues=issues))
 
 
 def _answer(
     request: Request,
     error: DdsrError,
     *,
-    issues: list[Issue] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     context = context_of(request)
@@ -79,6 +75,7 @@ def _answer(
     if error.status >= 500:
         context.log.warning("problem", request=request.state.request_id, code=error.code)
     job = getattr(error, "job_id", None) or getattr(request.state, "job", None)
+    issues = getattr(error, "issues", None)
     problem = describe(error, request_id=request.state.request_id, job=job, issues=issues)
     extra = dict(headers or {})
     if error.status in (429, 503):

@@ -1,6 +1,5 @@
 """From the parts of a form to what a job is made of: checked pixels and checked prompts."""
 
-import unicodedata
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +11,16 @@ from shared.errors import (
     BrokenPicture,
     DdsrError,
     InvalidOption,
-    InvalidPrompt,
-    MissingRecipe,
     NoWorker,
     PictureTooLarge,
-    PromptTooLong,
     QueueUnavailable,
     RecipeMismatch,
 )
-from shared.imaging import Pixels, decode_upload, read_recipe
+from shared.imaging import Pixels, decode_upload
 from shared.jobs import Picture
-from shared.recipe import Recipe
+from shared.prompts import canonical_prompt
+from shared.recipe import VERSION, Recipe
+from shared.recipe_files import choose_recipe
 
 
 @dataclass(frozen=True)
@@ -85,43 +83,35 @@ def _decoding() -> Iterator[None]:
         raise BrokenPicture("the picture is damaged") from None
 
 
-def check_prompt(text: str, name: str, longest: int) -> str:
-    """The prompt as it is.
+def check_prompt(text: str, name: str, longest: int, version: int = VERSION) -> str:
+    """The prompt as it is, if a recipe of `version` can be made of it.
 
     Raises:
-        InvalidPrompt: it is empty, blank, or holds control characters.
-        PromptTooLong: more than `longest` characters. The worker counts the tokens.
+        InvalidPrompt: see `shared.prompts`.
+        PromptTooLong: more than `longest` characters in its canonical form. The worker counts the tokens.
     """
-    if len(text) > longest:
-        raise PromptTooLong(f"{name} has at most {longest} characters")
-    if not text.strip():
-        raise InvalidPrompt(f"{name} is empty")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise InvalidPrompt(f"{name} holds a control character")
+    canonical_prompt(text, version, name=name, longest=longest)
     return text
 
 
 def check_steps(steps: int | None, most: int) -> int | None:
     """The number of steps as it is; InvalidOption for more than this service computes."""
     if steps is not None and steps > most:
-        raise InvalidOption(f"steps is at most {most} here")
+        raise InvalidOption(f"steps is at most {most} here; take fewer")
     return steps
 
 
-def take_recipe(given: str | None, stego: bytes, models: Container[str], most_steps: int) -> str:
+def take_recipe(given: str | None, stego: bytes, models: Container[str], most_steps: int) -> Recipe:
     """The recipe of the form, else the one inside the stego, checked against the workers' models.
 
     Raises:
         MissingRecipe: there is none.
-        RecipeError: it cannot be read. RecipeMismatch: it belongs to another model or version.
+        RecipeError: it cannot be read.
+        RecipeMismatch: it belongs to another model or version, or is not the one inside the stego.
         InvalidOption: it asks for more steps than this service computes.
     """
-    with _decoding():
-        text = given or read_recipe(stego)
-    if not text:
-        raise MissingRecipe("the stego carries no recipe; send the field `recipe`")
-    recipe = Recipe.from_text(text)
+    recipe = choose_recipe(stego, given)
     if recipe.model not in models:
-        raise RecipeMismatch("no worker holds the model that the recipe names")
+        raise RecipeMismatch("no worker holds the model that the recipe names; recover where its model is served")
     check_steps(recipe.steps, most_steps)
-    return text
+    return recipe

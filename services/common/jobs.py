@@ -105,8 +105,10 @@ async def show(
     },
 )
 async def result(request: Request, view: Looked) -> Response:
-    """409 while the job runs; 410 after reading or expiry; the error of a job that failed."""
+    """409 while the job runs; 410 after reading or expiry; the error of a job that failed. HEAD reads nothing."""
     context = context_of(request)
+    if getattr(request.state, "head", False):
+        return _promised(view)
     found = await context.ask(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, found, {})
 
@@ -153,6 +155,15 @@ async def events(request: Request, view: Followed) -> AsyncIterator[ServerSentEv
         if new != view:
             view = new
             yield _event(view)
+
+
+def _promised(view: JobView) -> Response:
+    """What can be said of a result without reading it, which would start its last minute."""
+    if (error := view.error) is not None:
+        raise error
+    response = Response(headers={"DDSR-Job": view.id})
+    del response.headers["Content-Length"]
+    return response
 
 
 def _event(view: JobView) -> ServerSentEvent:

@@ -7,7 +7,6 @@ from urllib.parse import parse_qsl
 
 import anyio
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.logs import Log, where
@@ -23,6 +22,9 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 NO_ROUTE = "unmatched"
+LINGER_BYTES = 64 * 2**20
+LINGER_SECONDS = 30.0  # in all
+LINGER_SILENCE = 5.0  # without a byte
 
 
 class Envelope:
@@ -84,6 +86,102 @@ class Envelope:
         )
 
 
+class Linger:
+    """Outermost of all: lets an answer reach a client that is still sending.
+
+    A server that closes while bytes come in resets the connection, and a client that writes its whole body before it
+    reads sees no answer but a broken pipe. So the answer goes out at once, and what still comes is read and dropped,
+    within bounds, before the connection is closed.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int = LINGER_BYTES, seconds: float = LINGER_SECONDS,
+        silence: float = LINGER_SILENCE,
+    ) -> None:  # fmt: skip
+        self.app, self.max_bytes, self.seconds, self.silence = app, max_bytes, seconds, silence
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body, held = _Body(scope, receive), False
+
+        async def holding(message: Message) -> None:
+            nonlocal held
+            if body.unread and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+            held = body.coming and message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send({**message, "more_body": True} if held else message)
+
+        await self.app(scope, body, holding)
+        if held:
+            await self._discard(body)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _discard(self, body: "_Body") -> None:
+        end, left = anyio.current_time() + self.seconds, self.max_bytes
+        while body.coming and left > 0:
+            message: Message | None = None
+            with anyio.move_on_after(min(self.silence, end - anyio.current_time())):
+                message = await body()
+            if message is None:
+                return
+            left -= len(message.get("body", b""))
+
+
+class _Body:
+    """The body of a request, read through.
+
+    Attributes:
+        unread: a part of it has not been read.
+        coming: and the client sends it without being asked: whoever expects our word sends nothing before it.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = dict(scope["headers"])
+        self.unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        self._asked = b"expect" not in headers
+        self._receive = receive
+
+    @property
+    def coming(self) -> bool:
+        return self.unread and self._asked
+
+    async def __call__(self) -> Message:
+        self._asked = True
+        message = await self._receive()
+        self.unread = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+
+class HeadAsGet:
+    """HEAD wherever GET is: the same answer without its body. `state.head` tells a route that must not give it away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        ended = False
+
+        async def bare(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.body":  # the first ends it: a stream of events would go on for ever
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            if not ended:
+                await send(message)
+            ended = message["type"] == "http.response.body"
+
+        inner = {**scope, "method": "GET"}
+        scope["state"]["head"] = True
+        try:
+            await self.app(inner, receive, bare)
+        finally:
+            scope["route"] = inner.get("route")  # for the log
+
+
 class QueryGuard:
     """Refuses a form field in the query string: addresses end up in logs, histories and proxies."""
 
@@ -107,9 +205,7 @@ class QueryGuard:
 class BodyLimit:
     """Counts the bytes of a body as they arrive, chunked or not, and the seconds.
 
-    The errors are `HTTPException`s because FastAPI turns any other one that occurs while it reads a form
-    into a 400. A body too large by its own `Content-Length` is refused at the first read: by then, the
-    request has shown its key.
+    A body too large by its own `Content-Length` is refused at the first read: by then, the request has shown its key.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
@@ -124,21 +220,22 @@ class BodyLimit:
         deadline = anyio.current_time() + self.seconds
         total, complete = _content_length(scope), False
         counted = 0
+        too_large = BodyTooLarge(f"the body has more than {self.max_bytes} bytes; send a smaller picture")
 
         async def counting() -> Message:
             nonlocal counted, complete
             if total > self.max_bytes:
-                raise HTTPException(BodyTooLarge.status)
+                raise too_large
             if complete:
                 return await receive()
             with anyio.move_on_after(deadline - anyio.current_time()) as timer:
                 message = await receive()
             if timer.cancelled_caught or anyio.current_time() > deadline:
-                raise HTTPException(SlowUpload.status)
+                raise SlowUpload(f"the body had not arrived within {self.seconds:g} s; send a smaller picture")
             counted += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if counted > self.max_bytes:
-                raise HTTPException(BodyTooLarge.status)
+                raise too_large
             return message
 
         await self.app(scope, counting, send)

@@ -55,7 +55,7 @@ KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
 EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
 EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
 CROP_EXAMPLE = "left=412, top=96, width=640, height=640"
-EXAMPLE_RECIPE = "ddsr2.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
+EXAMPLE_RECIPE = "ddsr3.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 
 HEADERS: Mapping[str, tuple[str, str]] = {

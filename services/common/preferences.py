@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi import Request
+
 from services.common.problems import NotAcceptable
 
 
@@ -42,18 +44,25 @@ def _seconds(text: str) -> float | None:
     return float(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None
 
 
+def accept_of(request: Request) -> str | None:
+    """`Accept`, of however many lines."""
+    return ", ".join(request.headers.getlist("accept")) or None
+
+
 def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:
-    """The offered type that the client likes best; the earlier one where it likes two alike.
+    """The first of the offered types where the client takes it at all, else the one that it likes best.
+
+    Clients that never chose a format name those that they can show, and a lossy one costs fidelity; so the first,
+    which is PNG, is passed over only where the client excludes it.
 
     Raises:
         NotAcceptable: none will do.
     """
     ranges = _ranges(accept)
     weights = [_weight(ranges, kind) for kind in offered]
-    best = max(weights)
-    if best <= 0:
-        raise NotAcceptable(f"this address offers {', '.join(offered)}")
-    return offered[weights.index(best)]
+    if max(weights) <= 0:
+        raise NotAcceptable(f"`Accept` takes none of {', '.join(offered)}; add one of them")
+    return offered[0 if weights[0] > 0 else weights.index(max(weights))]
 
 
 def _ranges(accept: str | None) -> list[tuple[str, float]]:
@@ -64,6 +73,7 @@ def _ranges(accept: str | None) -> list[tuple[str, float]]:
 
 def _range(part: str) -> tuple[str, float]:
     media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    media = "*/*" if media == "*" else media  # as Java's own client says it
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

@@ -6,7 +6,7 @@ and the tests of the documentation.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from shared.errors import DdsrError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:ddsr:problem:"
+UNKNOWN_FIELD = "<unknown>"  # in place of a name that the client made up
 
 
 class BadRequest(DdsrError):
@@ -54,8 +55,21 @@ class UnsupportedMediaType(DdsrError):
     code, status, title = "unsupported-media-type", 415, "The body has the wrong media type"
 
 
+class Issue(BaseModel):
+    """Where a request breaks a rule, and which; never the value that broke it."""
+
+    loc: list[str] = Field(examples=[["body", "identity_prompt"]])
+    type: str = Field(examples=["missing"])
+
+
 class InvalidRequest(DdsrError):
+    """`issues` are the places."""
+
     code, status, title = "invalid-request", 422, "A field or a parameter is invalid"
+
+    def __init__(self, detail: str = "", *, issues: Sequence[Issue] = ()) -> None:
+        super().__init__(detail)
+        self.issues = list(issues)
 
 
 class RateLimited(DdsrError):
@@ -69,13 +83,6 @@ class TooBusy(DdsrError):
 
 class NotReady(DdsrError):
     code, status, title = "not-ready", 503, "The service is not ready"
-
-
-class Issue(BaseModel):
-    """Where a request breaks a rule, and which; never the value that broke it."""
-
-    loc: list[str] = Field(examples=[["body", "identity_prompt"]])
-    type: str = Field(examples=["missing"])
 
 
 class Problem(BaseModel):

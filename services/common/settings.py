@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.limits import MAX_PROMPT, MAX_STEPS
+
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -38,9 +40,11 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=12 * MIB, ge=1024)
     max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
     max_pixels: int = Field(default=50_000_000, ge=1)
-    max_prompt: int = Field(default=256, ge=1, description="characters")
+    max_prompt: int = Field(
+        default=MAX_PROMPT, ge=1, le=MAX_PROMPT, description="characters of a prompt's canonical form"
+    )
     max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
-    max_steps: int = Field(default=200, ge=1, le=1000)
+    max_steps: int = Field(default=MAX_STEPS, ge=1, le=MAX_STEPS)
     max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
     max_waiting: int = Field(
         default=200, ge=1, description="requests of one key, without keys of all, that wait for jobs or follow them"

@@ -1,18 +1,21 @@
 """The common half of `POST /hide` and `POST /recover`: queue the job, wait as the client prefers, answer."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from services.common.answers import answer, cropped, settle
 from services.common.context import Context
-from services.common.preferences import Preference, choose_media_type, parse_prefer
+from services.common.preferences import Preference, accept_of, choose_media_type, parse_prefer
+from services.common.problems import NotAcceptable
 from shared.faces import Box
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
 from shared.jobs_models import MEDIA_TYPES
+from shared.limits import MAX_PROMPT
 
+PROMPT_LENGTHS: dict[str, Any] = {"minLength": 1, "maxLength": MAX_PROMPT}  # of the canonical form
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 
 
@@ -58,14 +61,20 @@ def preference_of(context: Context, headers: SubmitHeaders) -> Preference:
     return parse_prefer(headers.prefer, default=settings.default_wait, longest=settings.max_wait)
 
 
-def picture_format(request: Request, asked: PictureFormat | None, offered: tuple[PictureFormat, ...]) -> PictureFormat:
-    """The format that the form asks for, else the one that `Accept` likes best.
+def picture_format(request: Request, asked: PictureFormat | None, preference: Preference) -> PictureFormat:
+    """The format that the form asks for, else PNG, unless `Accept` excludes it.
 
     Raises:
-        NotAcceptable: `Accept` excludes it. Asked before any work, so that a result is not made for nothing.
+        NotAcceptable: `Accept` excludes every choice, and a picture may be answered. Asked before any work, so that a
+            result is not made for nothing.
     """
-    choices = (asked,) if asked else offered
-    chosen = choose_media_type(request.headers.get("accept"), [MEDIA_TYPES[name] for name in choices])
+    choices: tuple[PictureFormat, ...] = (asked,) if asked else ("png", "jpeg", "webp")
+    try:
+        chosen = choose_media_type(accept_of(request), [MEDIA_TYPES[name] for name in choices])
+    except NotAcceptable:
+        if not preference.at_once:
+            raise
+        return choices[0]
     return next(name for name in choices if MEDIA_TYPES[name] == chosen)
 
 

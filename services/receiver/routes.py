@@ -8,7 +8,8 @@ from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, fleet_of, take_picture, take_recipe, take_upload
 from services.common.openapi import submission_docs
-from services.common.submit import SubmitHeaders, picture_format, submit
+from services.common.preferences import Preference
+from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.receiver.schemas import RecoverForm
 from shared.errors import MissingRecipe, RecipeError, RecipeMismatch
 from shared.jobs import RecoverRequest
@@ -37,16 +38,17 @@ async def recover(
     the right one. Any other answer would tell whoever guesses that a guess was right.
     """
     context = context_of(request)
-    job = await _read(request, context, form)
+    job = await _read(request, context, form, preference_of(context, headers))
     return await submit(request, context, job, headers, form.webhook)
 
 
-async def _read(request: Request, context: Context, form: RecoverForm) -> RecoverRequest:
+async def _read(request: Request, context: Context, form: RecoverForm, preference: Preference) -> RecoverRequest:
     """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
-    check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt)
-    chosen = picture_format(request, None, ("png", "jpeg", "webp"))
+    chosen = picture_format(request, None, preference)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
     picture = await take_picture(context, data, fleet.size)
     recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
-    return RecoverRequest(picture, form.identity_prompt, recipe, chosen)
+    prompt = form.identity_prompt
+    check_prompt(prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt, recipe.version)
+    return RecoverRequest(picture, prompt, recipe.to_text(), chosen)

@@ -6,7 +6,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.common.openapi import EXAMPLE_RECIPE
-from services.common.submit import Webhook
+from services.common.submit import PROMPT_LENGTHS, Webhook
 from shared.recipe import MAX_TEXT
 
 
@@ -23,7 +23,7 @@ class RecoverForm(BaseModel):
         SecretStr,
         Field(
             description="The secret under which the face was hidden; a wrong one gives a stranger's picture",
-            json_schema_extra={"minLength": 1, "maxLength": 256},
+            json_schema_extra=PROMPT_LENGTHS,
             examples=["the red kite over Ullapool, 1987"],
         ),
     ]
@@ -32,7 +32,8 @@ class RecoverForm(BaseModel):
         Field(
             default=None,
             max_length=MAX_TEXT,
-            description="The sender's `DDSR-Recipe`; needed where the channel took it out of the picture",
+            description="The sender's `DDSR-Recipe`; needed where the channel took it out of the picture. It must not "
+            "contradict the one inside",
             examples=[EXAMPLE_RECIPE],
         ),
     ]

@@ -8,8 +8,9 @@ from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, check_steps, fleet_of, take_upload, upright_picture
 from services.common.openapi import submission_docs
+from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
-from services.common.submit import SubmitHeaders, picture_format, submit
+from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.sender.schemas import HideForm
 from shared.errors import NoFace, SeveralFaces
 from shared.faces import Box, FaceCrop, fit_picture
@@ -41,17 +42,19 @@ async def hide(
     said here only: the queue is not told where in a photograph a face was.
     """
     context = context_of(request)
-    job, box = await _read(request, context, form)
+    job, box = await _read(request, context, form, preference_of(context, headers))
     return await submit(request, context, job, headers, form.webhook, crop=box)
 
 
-async def _read(request: Request, context: Context, form: HideForm) -> tuple[HideRequest, Box | None]:
+async def _read(
+    request: Request, context: Context, form: HideForm, preference: Preference
+) -> tuple[HideRequest, Box | None]:
     """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     longest = context.settings.max_prompt
     check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", longest)
     check_prompt(form.disguise_prompt, "disguise_prompt", longest)
     steps = check_steps(form.steps, context.settings.max_steps)
-    chosen = picture_format(request, form.format, ("png", "jpeg", "webp"))
+    chosen = picture_format(request, form.format, preference)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.image)
     picture, box = await context.compute(_fitted, context, data, fleet.size, form.crop)

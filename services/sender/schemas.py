@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from services.common.submit import Webhook
+from services.common.submit import PROMPT_LENGTHS, Webhook
 from shared.faces import FaceCrop
 from shared.imaging import PictureFormat
+from shared.limits import MAX_PROMPT, MAX_STEPS
 
 
 class HideForm(BaseModel):
@@ -23,27 +24,33 @@ class HideForm(BaseModel):
         SecretStr,
         Field(
             description="The secret under which the face is hidden; kept for this request only",
-            json_schema_extra={"minLength": 1, "maxLength": 256},
+            json_schema_extra=PROMPT_LENGTHS,
             examples=["the red kite over Ullapool, 1987"],
         ),
     ]
     disguise_prompt: Annotated[
         str,
         Field(
-            description="Public: what the picture shall show, 1 to 256 characters; it travels in the recipe",
-            json_schema_extra={"minLength": 1, "maxLength": 256},
+            description=f"Public: what the picture shall show, 1 to {MAX_PROMPT} characters; it travels in the recipe",
+            json_schema_extra=PROMPT_LENGTHS,
             examples=["a photo of an old man with a beard"],
         ),
     ]
     steps: Annotated[
         int | None,
-        Field(default=None, ge=1, le=1000, description="diffusion steps; default: the model's", examples=[50]),
+        Field(
+            default=None,
+            ge=1,
+            description="diffusion steps; default: the model's",
+            json_schema_extra={"maximum": MAX_STEPS},
+            examples=[50],
+        ),
     ]
     format: Annotated[
         PictureFormat | None,
         Field(
             default=None,
-            description="of the answer; default: what `Accept` likes best. A lossy one costs fidelity",
+            description="of the answer; default: PNG, unless `Accept` excludes it. A lossy one costs fidelity",
             examples=["png"],
         ),
     ]

@@ -23,7 +23,7 @@ def test_the_demo(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert "nothing readable" in shown
     assert "inf dB" in shown
-    assert "ddsr2." in shown
+    assert "ddsr3." in shown
     with Image.open(out / "side-by-side.png") as sheet:
         assert sheet.width > 4 * 256
     assert demo.IDENTITY_PROMPT not in (out / "stack.log").read_text()

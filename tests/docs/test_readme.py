@@ -127,6 +127,6 @@ def test_curl_and_client_of_the_other_pages(desk: Desk, printed: str) -> None:
     for heading in ("## Hide a face", "## Recover a face"):
         (commands,) = blocks(section(PAGES["docs/api.md"], heading), "sh")
         said = desk.shell(commands.text)
-        assert ("ddsr-recipe: ddsr2." in said.lower()) == (heading == "## Hide a face")
+        assert ("ddsr-recipe: ddsr3." in said.lower()) == (heading == "## Hide a face")
     assert desk.picture("face.png").shape == (32, 32, 3)
     desk.python(blocks(PAGES["client/README.md"], "python")[0].text)

@@ -53,7 +53,8 @@ def test_a_wrong_prompt_is_200_and_another_picture(sender: Clients, receiver: Cl
         ("jpeg", "*/*", "image/jpeg"),
         ("webp", "image/*", "image/webp"),
         (None, "image/webp", "image/webp"),
-        (None, "image/jpeg;q=0.9, image/png;q=0.1", "image/jpeg"),
+        (None, "image/jpeg;q=0.9, image/png;q=0.1", "image/png"),
+        (None, "image/jpeg;q=0.9, image/png;q=0", "image/jpeg"),
     ],
 )
 def test_the_format_is_negotiated(sender: Clients, form: str | None, accept: str, media: str) -> None:

@@ -32,7 +32,7 @@ def test_respond_async(client: TestClient) -> None:
     assert (ended["state"], ended["error"], ended["position"]) == ("done", None, None)
     picture = client.get(ended["links"]["result"])
     assert picture.status_code == 200
-    assert picture.headers["DDSR-Recipe"].startswith("ddsr2.")
+    assert picture.headers["DDSR-Recipe"].startswith("ddsr3.")
     again = client.get(ended["links"]["result"])  # a dropped connection may be repaired for a minute
     assert again.content == picture.content
 

@@ -41,7 +41,11 @@ def test_prefer(header: str | None, seconds: float, applied: str | None) -> None
         ("image/*", "image/png"),
         ("image/webp", "image/webp"),
         ("IMAGE/WEBP", "image/webp"),
-        ("image/*;q=0.5, image/jpeg", "image/jpeg"),
+        ("image/*;q=0.5, image/jpeg", "image/png"),
+        ("image/jpeg, image/png;q=0.1", "image/png"),
+        ("image/jpeg;q=0.5, image/webp", "image/webp"),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "image/png"),  # Java before 19
+        ("text/html,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8", "image/png"),  # Chrome
         ("image/png;q=0, */*", "image/jpeg"),
         ("text/html, image/webp;q=0.2", "image/webp"),
     ],

@@ -82,8 +82,10 @@ HIDE = [
     ({"disguise_prompt": CANARY * 20}, 422, "prompt-too-long"),
     ({"identity_prompt": "  "}, 422, "invalid-prompt"),
     ({"identity_prompt": CANARY + "\x07"}, 422, "invalid-prompt"),
-    ({"disguise_prompt": "two\nlines"}, 422, "invalid-prompt"),
-    ({"steps": 999}, 422, "invalid-option"),
+    ({"identity_prompt": "\ufeff\u200b"}, 422, "invalid-prompt"),
+    ({"disguise_prompt": "\ufdfa" * 20}, 422, "prompt-too-long"),
+    ({"steps": 251}, 422, "invalid-option"),
+    ({"steps": 1001}, 422, "invalid-option"),
     ({"steps": 0}, 422, "invalid-request"),
     ({"steps": CANARY}, 422, "invalid-request"),
     ({"format": CANARY}, 422, "invalid-request"),
@@ -188,7 +190,7 @@ def test_unusable_waits(sender: Clients, wait: str) -> None:
 
 def test_405_names_the_methods(sender: Clients) -> None:
     assert sender().get("/hide").headers["Allow"] == "POST"
-    assert sender().post(f"/jobs/{'0' * 32}").headers["Allow"] == "DELETE, GET"
+    assert sender().post(f"/jobs/{'0' * 32}").headers["Allow"] == "DELETE, GET, HEAD"
 
 
 def test_an_unforeseen_error_is_a_500_that_says_nothing(
