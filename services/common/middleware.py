@@ -25,6 +25,7 @@ NO_ROUTE = "unmatched"
 LINGER_BYTES = 64 * 2**20
 LINGER_SECONDS = 30.0  # in all
 LINGER_SILENCE = 5.0  # without a byte
+PROBES = ("/livez", "/readyz", "/metrics")
 
 
 class Envelope:
@@ -75,7 +76,8 @@ class Envelope:
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
         job = scope["state"].get("job")
-        self.log.info(
+        log = self.log.debug if route in PROBES else self.log.info  # asked every few seconds
+        log(
             "request",
             request=request_id,
             method=method,
