@@ -113,4 +113,6 @@ def picture(request: Request, job_id: str, result: JobResult, headers: dict[str,
     extra = {"DDSR-Job": job_id, "Server-Timing": f"compute;dur={result.seconds * 1000:.0f}"}
     if result.recipe is not None:
         extra["DDSR-Recipe"] = result.recipe
+    if result.authentic is not None:
+        extra["DDSR-Authentic"] = "true" if result.authentic else "false"
     return Response(result.picture, media_type=result.media_type, headers=extra | headers)

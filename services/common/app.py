@@ -26,7 +26,8 @@ from shared.jobs import JobStore, Kind, open_redis
 from shared.settings import QueueSettings
 
 READABLE = (
-    "DDSR-Crop", "DDSR-Job", "DDSR-Recipe", "Location", "Preference-Applied", "Retry-After", "Server-Timing",
+    "DDSR-Authentic", "DDSR-Crop", "DDSR-Job", "DDSR-Recipe", "Location", "Preference-Applied", "Retry-After",
+    "Server-Timing",
     "X-Request-ID",
 )  # fmt: skip
 

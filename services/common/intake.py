@@ -15,7 +15,7 @@ from shared.errors import (
     PictureTooLarge,
     RecipeMismatch,
 )
-from shared.imaging import Pixels, decode_upload
+from shared.imaging import Pixels, decode_upload, fit_square
 from shared.jobs import Picture
 from shared.prompts import canonical_prompt
 from shared.recipe import VERSION, Recipe
@@ -54,9 +54,15 @@ async def take_upload(context: Context, upload: UploadFile) -> bytes:
     return data
 
 
-async def take_picture(context: Context, data: bytes, size: int) -> Picture:
-    """Decode and check a picture of the model's size in a thread; see `shared.imaging` for the errors."""
-    return Picture.from_array(await context.compute(upright_picture, context, data, size))
+async def take_picture(context: Context, data: bytes, size: int, *, scaled: bool = False) -> Picture:
+    """Decode and check a picture of the model's size in a thread; see `shared.imaging` for the errors.
+
+    `scaled`: bring a square of another size to the model's.
+    """
+    if not scaled:
+        return Picture.from_array(await context.compute(upright_picture, context, data, size))
+    pixels = await context.compute(upright_picture, context, data)
+    return Picture.from_array(await context.compute(fit_square, pixels, size))
 
 
 def upright_picture(context: Context, data: bytes, size: int | None = None) -> Pixels:

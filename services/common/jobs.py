@@ -99,7 +99,7 @@ async def show(
         200: {
             "description": "The picture. It can be read again for a minute, then it is gone",
             "content": PICTURE_DOCS,
-            "headers": header_docs("DDSR-Recipe", "DDSR-Job", "Server-Timing"),
+            "headers": header_docs("DDSR-Recipe", "DDSR-Authentic", "DDSR-Job", "Server-Timing"),
         },
         **problems(*KEYED, JobNotFound, JobNotReady, NotAcceptable, PromptTooLong, *FAILURES),
     },

@@ -65,6 +65,7 @@ HEADERS: Mapping[str, tuple[str, str]] = {
     "Preference-Applied": ("The part of `Prefer` that was followed", "wait=30"),
     "DDSR-Recipe": ("The public parameters that the receiver needs, in one line", EXAMPLE_RECIPE),
     "DDSR-Crop": ("With `crop=face`: what was cut from the upright picture", CROP_EXAMPLE),
+    "DDSR-Authentic": ("Of `sealed`: whether the face is the sender's (`true`) or a decoy (`false`)", "true"),
     "DDSR-Job": ("Id of the job", EXAMPLE_JOB),
     "Server-Timing": ("Seconds of computation, in milliseconds", "compute;dur=4210"),
     "WWW-Authenticate": ("How to authenticate", 'Bearer realm="ddsr"'),

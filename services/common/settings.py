@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.limits import MAX_PROMPT, MAX_STEPS
+from shared.limits import DEFAULT_SCHEME, MAX_PROMPT, MAX_STEPS, Scheme
 
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -50,6 +50,8 @@ class ServiceSettings(BaseSettings):
         default=200, ge=1, description="requests of one key, without keys of all, that wait for jobs or follow them"
     )
     upload_seconds: float = Field(default=60.0, gt=0, description="a body must have arrived by then")
+
+    scheme: Scheme = Field(default=DEFAULT_SCHEME, description="of a hiding that names none")
 
     default_wait: float = Field(default=60.0, ge=0, description="without `Prefer: wait`")
     max_wait: float = Field(default=300.0, ge=0)

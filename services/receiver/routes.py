@@ -11,7 +11,7 @@ from services.common.openapi import submission_docs
 from services.common.preferences import Preference
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.receiver.schemas import RecoverForm
-from shared.errors import MissingRecipe, RecipeError, RecipeMismatch
+from shared.errors import MissingRecipe, NotAuthentic, RecipeError, RecipeMismatch
 from shared.jobs import RecoverRequest
 
 router = APIRouter(tags=["recover"], route_class=GuardedRoute)
@@ -25,17 +25,28 @@ EXAMPLE: dict[str, Any] = {
     "/recover",
     summary="Recover a hidden face",
     response_class=Response,
-    **submission_docs(EXAMPLE, MissingRecipe, RecipeError, RecipeMismatch, file_field="stego"),
+    **submission_docs(
+        EXAMPLE,
+        MissingRecipe,
+        RecipeError,
+        RecipeMismatch,
+        NotAuthentic,
+        headers=("DDSR-Authentic",),
+        file_field="stego",
+    ),
 )
 async def recover(
     request: Request,
     form: Annotated[RecoverForm, Form(media_type="multipart/form-data")],
     headers: Annotated[SubmitHeaders, Header()],
 ) -> Response:
-    """The answer is a face. Whether it is the right one, only its holder's own verification decides.
+    """The answer is a face.
 
-    A wrong identity prompt is no error: it gives 200 and a stranger's picture, as quickly and as plausibly as
-    the right one. Any other answer would tell whoever guesses that a guess was right.
+    Of the scheme `sealed` it is the sender's, bit for bit, and `DDSR-Authentic` is `true`; with a wrong prompt, or a
+    stego changed beyond repair, the answer is 422 `not-authentic`, or with `decoy=true` a stranger and `false`.
+
+    Of `keyed` and `paper` a wrong prompt is no error: it gives 200 and a stranger's picture. Whether the face is the
+    right one, only its holder's own verification decides.
     """
     context = context_of(request)
     job = await _read(request, context, form, preference_of(context, headers))
@@ -47,8 +58,8 @@ async def _read(request: Request, context: Context, form: RecoverForm, preferenc
     chosen = picture_format(request, None, preference)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
-    picture = await take_picture(context, data, fleet.size)
     recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
+    picture = await take_picture(context, data, fleet.size, scaled=recipe.scheme == "sealed")
     prompt = form.identity_prompt
     check_prompt(prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt, recipe.version)
-    return RecoverRequest(picture, prompt, recipe.to_text(), chosen)
+    return RecoverRequest(picture, prompt, recipe.to_text(), chosen, form.decoy)

@@ -17,12 +17,15 @@ class RecoverForm(BaseModel):
 
     stego: Annotated[
         UploadFile,
-        Field(description="The picture that hides the face, in the sender's size: PNG, JPEG or WebP, by content"),
+        Field(
+            description="The picture that hides the face: PNG, JPEG or WebP, by content; in the sender's size, "
+            "unless it is of `sealed`"
+        ),
     ]
     identity_prompt: Annotated[
         SecretStr,
         Field(
-            description="The secret under which the face was hidden; a wrong one gives a stranger's picture",
+            description="The secret under which the face was hidden; a wrong one gives an error or a stranger",
             json_schema_extra=PROMPT_LENGTHS,
             examples=["the red kite over Ullapool, 1987"],
         ),
@@ -35,6 +38,14 @@ class RecoverForm(BaseModel):
             description="The sender's `DDSR-Recipe`; needed where the channel took it out of the picture. It must not "
             "contradict the one inside",
             examples=[EXAMPLE_RECIPE],
+        ),
+    ]
+    decoy: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="of `sealed`: where the prompt is wrong or the stego beyond repair, a stranger drawn by the "
+            "model in place of the error `not-authentic`; `DDSR-Authentic` says which it is",
         ),
     ]
     webhook: Webhook

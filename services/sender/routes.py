@@ -12,9 +12,11 @@ from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.sender.schemas import HideForm
-from shared.errors import NoFace, SeveralFaces
+from shared.errors import ChannelTooPoor, InvalidOption, NoFace, SeveralFaces
 from shared.faces import Box, FaceCrop, fit_picture
+from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, Picture
+from shared.limits import DEFAULT_CHANNEL, DEFAULT_FACE_SIZE, FACE_SIZES, Channel, Scheme
 
 router = APIRouter(tags=["hide"], route_class=GuardedRoute)
 EXAMPLE: dict[str, Any] = {
@@ -29,7 +31,9 @@ EXAMPLE: dict[str, Any] = {
     "/hide",
     summary="Hide a face in an innocent picture",
     response_class=Response,
-    **submission_docs(EXAMPLE, NoFace, SeveralFaces, file_field="image", accepted=SubmittedJob, headers=("DDSR-Crop",)),
+    **submission_docs(
+        EXAMPLE, NoFace, SeveralFaces, ChannelTooPoor, file_field="image", accepted=SubmittedJob, headers=("DDSR-Crop",)
+    ),
 )
 async def hide(
     request: Request,
@@ -55,10 +59,33 @@ async def _read(
     check_prompt(form.disguise_prompt, "disguise_prompt", longest)
     steps = check_steps(form.steps, context.settings.max_steps)
     chosen = picture_format(request, form.format, preference)
+    scheme, channel = _way(form, context.settings.scheme, chosen)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.image)
-    picture, box = await context.compute(_fitted, context, data, fleet.size, form.crop)
-    return HideRequest(picture, form.identity_prompt, form.disguise_prompt, steps=steps, format=chosen), box
+    size = (form.face_size or DEFAULT_FACE_SIZE) if scheme == "sealed" else fleet.size
+    picture, box = await context.compute(_fitted, context, data, size, form.crop)
+    job = HideRequest(
+        picture, form.identity_prompt, form.disguise_prompt, scheme, steps=steps, channel=channel, format=chosen
+    )
+    return job, box
+
+
+def _way(form: HideForm, default: Scheme, chosen: PictureFormat) -> tuple[Scheme, Channel]:
+    """Scheme and channel of a form.
+
+    Raises:
+        InvalidOption: an option of another scheme, or a file that the channel would not let through.
+    """
+    scheme, channel = form.scheme or default, form.channel or DEFAULT_CHANNEL
+    if scheme != "sealed":
+        if form.channel is not None or form.face_size is not None:
+            raise InvalidOption(f"channel and face_size are of the scheme sealed, not of {scheme}; leave them out")
+        return scheme, channel
+    if form.face_size not in (None, *FACE_SIZES):
+        raise InvalidOption(f"face_size is one of: {', '.join(map(str, FACE_SIZES))}")
+    if chosen != "png" and channel == "lossless":
+        raise InvalidOption(f"a {chosen} file is no lossless channel; name another one, or take format=png")
+    return scheme, channel
 
 
 def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from services.common.submit import PROMPT_LENGTHS, Webhook
 from shared.faces import FaceCrop
 from shared.imaging import PictureFormat
-from shared.limits import MAX_PROMPT, MAX_STEPS
+from shared.limits import DEFAULT_FACE_SIZE, FACE_SIZES, MAX_PROMPT, MAX_STEPS, Channel, Scheme
 
 
 class HideForm(BaseModel):
@@ -44,6 +44,34 @@ class HideForm(BaseModel):
             description="diffusion steps; default: the model's",
             json_schema_extra={"maximum": MAX_STEPS},
             examples=[50],
+        ),
+    ]
+    scheme: Annotated[
+        Scheme | None,
+        Field(
+            default=None,
+            description="`sealed`: the face as authenticated bits, which the right prompt opens and no other; "
+            "`keyed`: the paper's inversion with a real key, any prompt gives a face; "
+            "`paper`: as published, without a key, for comparison only. Default: the deployment's",
+        ),
+    ]
+    channel: Annotated[
+        Channel | None,
+        Field(
+            default=None,
+            description="of `sealed`: what the stego shall survive. `lossless` (the default): bit for bit; "
+            "`jpeg`: JPEG 80, WebP 80; `messenger`: JPEG 40, scaling to three quarters, noise; "
+            "`degraded`: JPEG 20, strong noise. The rougher, the coarser the face",
+        ),
+    ]
+    face_size: Annotated[
+        int | None,
+        Field(
+            default=None,
+            description="of `sealed`: edge in pixels of the face that comes back; default: "
+            f"{DEFAULT_FACE_SIZE}. The larger, the less each pixel gets",
+            json_schema_extra={"enum": list(FACE_SIZES)},
+            examples=[DEFAULT_FACE_SIZE],
         ),
     ]
     format: Annotated[

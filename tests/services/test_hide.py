@@ -85,3 +85,50 @@ def test_a_failed_job_answers_with_its_own_error(sender: Clients) -> None:
     answer = sender().post("/hide", **hide_form(disguise_prompt="poison"))
     assert (answer.status_code, answer.json()["code"]) == (500, "computation-failed")
     assert answer.json()["job"]
+
+
+def hide_sealed(sender: Clients, **options: object) -> tuple[bytes, Recipe]:
+    answer = sender().post("/hide", **hide_form(scheme="sealed", crop="centre", **options))
+    assert answer.status_code == 200, answer.text
+    return answer.content, Recipe.from_text(answer.headers["DDSR-Recipe"])
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "authentic"),
+    [
+        ({"identity_prompt": PROMPT}, 200, "true"),
+        ({"identity_prompt": "wrong", "decoy": "true"}, 200, "false"),
+        ({"identity_prompt": "wrong"}, 422, None),
+    ],
+)
+def test_a_sealed_face_is_authentic_or_refused(
+    sender: Clients, receiver: Clients, form: dict[str, str], status: int, authentic: str | None
+) -> None:
+    stego, recipe = hide_sealed(sender, channel="jpeg", face_size="160")
+    assert recipe.scheme == "sealed"
+    answer = receiver().post("/recover", data=form, files={"stego": ("a.png", stego)})
+    assert (answer.status_code, answer.headers.get("DDSR-Authentic")) == (status, authentic)
+    if status == 422:
+        assert answer.json()["code"] == "not-authentic"
+
+
+def test_a_sealed_stego_of_another_size_is_taken(sender: Clients, receiver: Clients) -> None:
+    stego, recipe = hide_sealed(sender)
+    twice = encoded(pixels(stego).repeat(2, 0).repeat(2, 1))
+    form = {"identity_prompt": PROMPT, "recipe": recipe.to_text()}
+    assert receiver().post("/recover", data=form, files={"stego": ("a.png", twice)}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheme": "keyed", "channel": "jpeg"},
+        {"scheme": "paper", "face_size": "128"},
+        {"scheme": "sealed", "face_size": "127"},
+        {"scheme": "sealed", "format": "jpeg"},
+        {"scheme": "sealed", "channel": "lossless", "format": "webp"},
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(sender: Clients, options: dict[str, str]) -> None:
+    answer = sender().post("/hide", **hide_form(**options))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-option")

@@ -84,6 +84,8 @@ class ArithmeticCore:
         for face, prompt, disguise in zip(faces, identity_prompts, disguise_prompts, strict=True):
             nonce = secrets.token_bytes(16)
             recipe = Recipe(model.fingerprint, options.scheme, options.solver or "sum", steps, disguise, nonce)
+            if options.scheme == "sealed":  # whose faces have a size of their own
+                face = face[: model.image_size, : model.image_size]
             found.append(Hidden(face + _mask(prompt, nonce, face.shape), recipe))
         return found
 
