@@ -25,7 +25,6 @@ import numpy as np
 
 from evaluation.alignment import FACE_FOUND, FaceFinder
 from evaluation.data import Picture, Sample, load_set, stack
-from evaluation.degradations import png
 from evaluation.detector import detect
 from evaluation.features import Features
 from evaluation.judges import SceneJudge, told_apart
@@ -37,6 +36,7 @@ from evaluation.runs import Progress, Provenance, Row, Run, batches, silent
 from evaluation.scenes import Photographs, Task, digest, divide, training_set
 from evaluation.security import auc_interval
 from evaluation.setup import SCENES
+from shared.diffusion.channels import png
 from shared.diffusion.keying import from_coordinates
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Noise, draw, stego_latents
