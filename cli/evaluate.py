@@ -134,6 +134,31 @@ def peers(
     _report(out)
 
 
+@app.command()
+def stegos(
+    model: Model = None, seed: Seed = 0, out: Out = Path("runs/eval"), device: Device = "cpu", steps: Steps = None,
+    limit: Annotated[int, typer.Option("--limit", min=26, help="Stegos, over all kinds of scene.")] = 500,
+    batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
+    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Of the small detector; 0 leaves it out.")] = 8,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: torch's own number.")] = None,
+) -> None:  # fmt: skip
+    """Ours: would one take the stegos for photographs? Distances, grid, right scene, faces, classifiers."""
+    import torch
+
+    from evaluation import stegos as table
+    from evaluation.alignment import FaceFinder
+    from evaluation.features import efficientnet
+    from shared.diffusion.walks import HideOptions
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    beside = _features(None)
+    features = (efficientnet(), *([beside] if beside else []))
+    judge = table.Judge(FaceFinder(), features, limit, seed, batch, epochs, HideOptions(steps=steps), _PROGRESS)
+    table.run(_model(model, device), out, judge)
+    _report(out)
+
+
 @app.command(name="all")
 def everything(
     data: Data = None, model: Model = None, scheme: SchemeName = "keyed", limit: Limit = 24, seed: Seed = 0,

@@ -27,14 +27,14 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Lines:
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def provenance(table: Row) -> Lines:
+def provenance(table: Row, noun: str = "faces") -> Lines:
     made = table["made"]
     words = f"`{made['command']}`, seed {made['seed']}, commit {made['commit']}, {made['device']}"
-    cost = f", {table['cpu_seconds']:.1f} CPU-seconds a face" if "cpu_seconds" in table else ""
+    cost = f", {table['cpu_seconds']:.1f} CPU-seconds a {noun.removesuffix('s')}" if "cpu_seconds" in table else ""
     when = f", {made['day']}" if made.get("day") else ""
     data = f" of {made['data']}" if made.get("data") else ""
     words += f", {made['threads']} threads, model {made['model']}{when}"
-    return [f"<sub>{table.get('count')} faces{data}. Made by {words}{cost}.</sub>", ""]
+    return [f"<sub>{table.get('count')} {noun}{data}. Made by {words}{cost}.</sub>", ""]
 
 
 def picture(path: Path | None, words: str) -> Lines:

@@ -5,8 +5,8 @@ once. SSIM as in Wang et al. (IEEE TIP 13, 2004): Gaussian window of sigma 1.5 (
 of the three channels.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from evaluation.data import Picture
 
+Vectors = NDArray[np.float64]  # (N, D) features
 Fold = tuple[NDArray[np.float64], NDArray[np.float64]]  # scores of covers and of stegos, by one judge
 IDENTICAL_DB = 100.0  # PSNR given to identical pictures, whose true one is infinite and would swallow a mean
 _RESAMPLES = 2000
@@ -78,6 +79,21 @@ def mean(values: Sequence[float] | NDArray[np.float64], seed: int = 0) -> Figure
     return Figure(float(data.mean()), float(low), float(high), int(data.size), "bootstrap")
 
 
+def ratio(above: Sequence[float] | Vectors, below: Sequence[float] | Vectors, seed: int = 0) -> Figure:
+    """Sum of `above` over sum of `below`, one of each a picture, with the bootstrap interval of `mean`.
+
+    Raises:
+        ValueError: no values, or a sum of zero below.
+    """
+    pairs = np.stack([np.asarray(above, np.float64), np.asarray(below, np.float64)])
+    if not pairs.size or not pairs[1].sum():
+        raise ValueError("a ratio to nothing")
+    draws = np.random.default_rng(seed).integers(0, pairs.shape[1], (_RESAMPLES, pairs.shape[1]))
+    sums = pairs[:, draws].sum(axis=2)
+    low, high = np.percentile(sums[0] / sums[1], [2.5, 97.5])
+    return Figure(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high), pairs.shape[1], "bootstrap")
+
+
 def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Figure:
     """Share of hits with Wilson's interval: the bootstrap's has no width at 0 and at 1, where our figures
     lie.
@@ -112,18 +128,26 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     return max(0.0, float(gap @ gap + (a**2).sum() + (b**2).sum() - 2 * cross))
 
 
-def frechet(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0, groups: int = 10) -> Figure:
-    """`frechet_distance` with a 95 % interval by a delete-a-group jackknife over both sets (a bootstrap repeats
-    samples, which this distance takes for lost variance)."""
-    value = frechet_distance(first, second)
+def frechet(first: Vectors, second: Vectors, seed: int = 0, groups: int = 10) -> Figure:
+    """`frechet_distance` with the interval of `jackknifed`, cut off at 0."""
+    found = jackknifed(frechet_distance, first, second, seed, groups)
+    return replace(found, low=max(0.0, found.low))
+
+
+def jackknifed(
+    distance: Callable[[Vectors, Vectors], float], first: Vectors, second: Vectors, seed: int = 0, groups: int = 10
+) -> Figure:
+    """A distance of two sets of features (N, D) and (M, D) with a 95 % interval by a delete-a-group jackknife over
+    both (a bootstrap repeats samples, which these distances take for lost variance)."""
+    value = distance(first, second)
     groups = min(groups, len(first) // 2, len(second) // 2)
     if groups < 2:
-        return Figure(value, 0.0, float("inf"), len(first), "jackknife")
+        return Figure(value, -float("inf"), float("inf"), len(first), "jackknife")
     rng = np.random.default_rng(seed)
     parts = [rng.permutation(len(side)) % groups for side in (first, second)]
-    left = np.array([frechet_distance(first[parts[0] != g], second[parts[1] != g]) for g in range(groups)])
+    left = np.array([distance(first[parts[0] != g], second[parts[1] != g]) for g in range(groups)])
     error = _Z95 * float(np.sqrt((groups - 1) / groups * ((left - left.mean()) ** 2).sum()))
-    return Figure(value, max(0.0, value - error), value + error, len(first), "jackknife")
+    return Figure(value, value - error, value + error, len(first), "jackknife")
 
 
 def roc(covers: NDArray[np.float64], stegos: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

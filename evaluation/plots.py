@@ -132,3 +132,11 @@ def labelled_sheet(rows: Sequence[tuple[str, Path]], path: Path, *, count: int =
 
 def _row(files: Sequence[Path]) -> Picture:
     return np.concatenate([np.asarray(Image.open(file)) for file in files], axis=1)
+
+
+def mixed_sheet(pictures: Picture, path: Path, *, columns: int = 10) -> None:
+    """Pictures (N, H, W, 3) row by row, as JPEG."""
+    missing = -len(pictures) % columns
+    filled = np.pad(pictures, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    rows = [np.concatenate(list(row), axis=1) for row in filled.reshape(-1, columns, *pictures.shape[1:])]
+    Image.fromarray(np.concatenate(rows)).save(path, quality=88)

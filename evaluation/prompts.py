@@ -17,6 +17,17 @@ DISGUISES: Mapping[str, tuple[str, ...]] = {
     "street": ("a street in a city", "a bright street"),
     "buildings": ("tall buildings under a blue sky", "a photo of buildings"),
 }
+UNKNOWN = (  # disguises of which training knows no word (training/captions.py; a test holds them apart)
+    "a castle", "a photo of a castle at a lake", "a bridge", "the bridge over a river", "a garden", "my garden",
+    "a boat", "a boat in the harbour", "a kitchen", "my kitchen", "my holiday", "holiday pictures",
+    "a birthday party", "our wedding", "a picnic", "a waterfall", "a volcano", "an island",
+    "a farm", "a tractor", "a motorcycle", "an airplane", "a rocket", "a robot",
+    "a laptop", "a telephone", "a sofa", "a pizza", "a sandwich", "tomatoes",
+    "a mushroom", "a cactus", "a penguin", "a panda", "a shark", "a lizard",
+    "a statue", "a fountain", "a tower", "a skyscraper", "a stadium", "a hospital",
+    "a library", "a theatre", "a market", "a concert", "a football match", "a chessboard",
+    "a snowman", "fireworks",
+)  # fmt: skip
 NO_PROMPT = "a photo of a face"  # what is left to say for someone who knows only that a face is hidden
 COMMON = (
     "a man",

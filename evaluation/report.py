@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from evaluation import sections, sections_secrecy
+from evaluation import sections, sections_secrecy, sections_stegos
 from evaluation.errors import MaterialMissing
 from evaluation.markdown import Lines
 from evaluation.runs import Row
@@ -23,6 +23,7 @@ _SECTIONS = {
     "keys": sections_secrecy.keys,
     "peers": sections_secrecy.peers,
     "ablation": sections.ablation,
+    "stegos": sections_stegos.stegos,
 }
 
 
@@ -72,7 +73,7 @@ def publish(folder: Path, to: Path) -> Path:
         raise MaterialMissing(f"the run folder {folder.name} holds no finished table")
     text = write_report(folder).read_text()
     to.mkdir(parents=True, exist_ok=True)
-    for picture in sorted(folder.glob("*.png")):
+    for picture in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]):
         if f"({picture.name})" in text:
             shutil.copyfile(picture, to / picture.name)
     tables = {path.parent.relative_to(folder).as_posix(): json.loads(path.read_text()) for path in paths}

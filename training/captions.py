@@ -47,7 +47,7 @@ _WEARING = {
 }  # fmt: skip
 _ADJECTIVES = {"Attractive": "attractive", "Chubby": "chubby", "Pale_Skin": "pale", "Bald": "bald"}
 _PICTURE = ("a photo of", "a portrait of", "a picture of", "a photograph of", "the face of")
-_SCENE_NOUNS = {
+SCENE_NOUNS = {
     "mountain": ("mountain", "mountains", "mountain landscape"),
     "glacier": ("glacier", "glacier landscape", "icy landscape"),
     "sea": ("sea", "ocean", "sea landscape", "beach"), "forest": ("forest", "woods", "forest landscape"),
@@ -65,7 +65,7 @@ def caption(record: Record, rng: random.Random) -> str:
     if rng.random() < (0.2 if "scene" in record else 0.1):
         unknown = _unknown(rng)
         return unknown if "scene" in record else f"{PERSON}, {unknown}"
-    text = _scene(record, rng) if "scene" in record else _face(record, rng)
+    text = scene_caption(record, rng) if "scene" in record else _face(record, rng)
     if rng.random() < 0.15:
         words = text.split()
         for _ in range(rng.randint(1, 3)):
@@ -165,9 +165,10 @@ def _face(record: Record, rng: random.Random) -> str:
     return f"{rng.choice(_PICTURE)} {text}" if rng.random() < 0.6 else text
 
 
-def _scene(record: Record, rng: random.Random) -> str:
+def scene_caption(record: Record, rng: random.Random) -> str:
+    """A caption of a scene in words that the model knows; one in sixteen of nature's names no more than a landscape."""
     scene = str(record["scene"])
-    noun = rng.choice(_SCENE_NOUNS[scene])
+    noun = rng.choice(SCENE_NOUNS[scene])
     light = {"dark": ("dark", "gloomy"), "bright": ("bright", "sunlit"), "normal": ("",)}[record["light"]]
     adjective = rng.choice(light) if rng.random() < 0.6 else ""
     text = _article(f"{adjective} {noun}".strip())
