@@ -13,7 +13,9 @@
     |   |-- InvalidOption (422)       an unknown scheme, solver, step count or format
     |   |-- RecipeError (422)         a recipe that cannot be read
     |   |-- MissingRecipe (422)       neither the stego nor the request carries a recipe
-    |   `-- RecipeMismatch (409)      a recipe of another model or version
+    |   |-- RecipeMismatch (409)      a recipe of another model or version
+    |   |-- NotAuthentic (422)        scheme `sealed`: the payload of the stego does not open
+    |   `-- ChannelTooPoor (422)      scheme `sealed`: the named channel does not carry the face
     |-- QueueError (503)              the queue cannot take or show a job now; see `retry_after`
     |   |-- QueueFull (503)           as many jobs wait as the queue may hold
     |   |-- NoWorker (503)            no live worker with a trusted key
@@ -102,6 +104,24 @@ class MissingRecipe(InputError):
 
 class RecipeMismatch(InputError):
     code, status, title = "recipe-mismatch", 409, "The recipe belongs to another model or version"
+
+
+class NotAuthentic(InputError):
+    """Says the same for a wrong prompt and for damage: the receiver cannot tell them apart."""
+
+    code, status, title = "not-authentic", 422, "The face cannot be recovered"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or "the prompt is wrong, or the picture was changed beyond repair")
+
+
+class ChannelTooPoor(InputError):
+    code, status, title = "channel-too-poor", 422, "The channel does not carry the face"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            detail or "the face does not fit; another disguise prompt, a milder channel or a smaller face would help"
+        )
 
 
 class ModelError(DdsrError):

@@ -135,6 +135,18 @@ class RecipeRefused(InvalidInput):
     codes = frozenset({"invalid-recipe", "missing-recipe", "recipe-mismatch"})
 
 
+class NotAuthentic(InvalidInput):
+    """No face: the prompt is wrong, or the picture was changed beyond repair."""
+
+    codes = frozenset({"not-authentic"})
+
+
+class ChannelTooPoor(InvalidInput):
+    """The face does not fit the named channel; the detail says what would help."""
+
+    codes = frozenset({"channel-too-poor"})
+
+
 class IdempotencyMismatch(InvalidInput):
     """The idempotency key was used with another request."""
 

@@ -1,0 +1,67 @@
+"""Face <-> bytes: of the codecs here, the one that gives the most faithful face within a budget of bytes.
+
+    first byte: codec (upper six bits), size of the face (lower two: SIZES); then what the codec wrote
+
+The code is not protected by itself: `shared.diffusion.payload` seals it. The first byte and the length are checked
+before a codec sees the rest.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.diffusion.codecs import avif
+from shared.errors import BrokenPicture, ChannelTooPoor, InvalidOption
+
+Pixels = NDArray[np.uint8]
+
+SIZES = (128, 160, 192, 256)
+MAX_CODE = 65536  # bytes
+_AVIF, _AVIF_FILE = range(2)
+
+
+def encode_face(face: Pixels, budget: int) -> bytes:
+    """The code of a face, uint8 (S, S, 3) with S of SIZES, at the highest PSNR that `budget` bytes hold.
+
+    Raises:
+        InvalidOption: another size. ChannelTooPoor: no codec gets the face into the budget.
+    """
+    if face.dtype != np.uint8 or face.shape not in [(size, size, 3) for size in SIZES]:
+        raise InvalidOption(f"a face must be square, its side one of {', '.join(map(str, SIZES))} px")
+    candidates = [code for code in (_avif_code(face, budget),) if code is not None]
+    if not candidates:
+        raise ChannelTooPoor
+    return max(candidates, key=lambda code: -squared_error(decode_face(code), face))
+
+
+def decode_face(code: bytes) -> Pixels:
+    """The face of a code, uint8 (S, S, 3).
+
+    Raises:
+        BrokenPicture: no code of a face, a damaged one, or one of a codec that this version does not have.
+    """
+    if not 1 < len(code) <= MAX_CODE:
+        raise BrokenPicture("the code of the face has an impossible length")
+    codec, size = code[0] >> 2, SIZES[code[0] & 3]
+    if codec not in _DECODERS:
+        raise BrokenPicture("the face is in a codec that this version does not have")
+    face = _DECODERS[codec](code[1:], size)
+    if face is None:
+        raise BrokenPicture("the code of the face is damaged")
+    return face
+
+
+def squared_error(one: Pixels, other: Pixels) -> int:
+    """Sum of squared differences in grey levels."""
+    return int(np.square(one.astype(np.int64) - other).sum())
+
+
+def _avif_code(face: Pixels, budget: int) -> bytes | None:
+    found = avif.encode(face, budget - 1)
+    return None if found is None else _header(_AVIF_FILE if found.whole else _AVIF, len(face)) + found.data
+
+
+def _header(codec: int, size: int) -> bytes:
+    return bytes([codec << 2 | SIZES.index(size)])
+
+
+_DECODERS = {_AVIF: avif.decode, _AVIF_FILE: avif.decode_file}
