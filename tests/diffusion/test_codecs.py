@@ -1,6 +1,7 @@
 """Codes of faces: budgets, sizes, codes of other versions, and bytes that nobody wrote."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def test_codes_of_other_versions_are_read(name: str) -> None:
     face = decode_face(base64.b64decode(vector["code"]))
     means = face.reshape(4, len(face) // 4, 4, len(face) // 4, 3).mean((1, 3, 4))
     np.testing.assert_allclose(means, vector["means"], atol=1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in VECTORS if "components" in VECTORS[name]])
+def test_the_learned_codec_says_the_same_on_every_machine(name: str) -> None:
+    """When this fails after training, the codec needs another number: old codes would give another face."""
+    code = base64.b64decode(VECTORS[name]["code"])
+    components = learned.read(code[1:], learned.model())
+    assert components is not None
+    assert hashlib.sha256(components.astype("<i4").tobytes()).hexdigest() == VECTORS[name]["components"]
 
 
 def test_an_encoder_of_another_version_sends_its_file_whole(

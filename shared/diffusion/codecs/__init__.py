@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 
 SIZES = (128, 160, 192, 256)
 MAX_CODE = 65536  # bytes
-_AVIF, _AVIF_FILE, _LEARNED = range(3)
+_AVIF, _AVIF_FILE, _LEARNED = range(3)  # the learned codec's weights are part of it: other weights, another number
 _LANCZOS = Image.Resampling.LANCZOS
 _LEARNED_MOST = 1200  # bytes; with more, AVIF is better on every face measured
 
