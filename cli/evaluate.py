@@ -373,3 +373,16 @@ class _Progress:
 
 
 _PROGRESS = _Progress()
+
+
+@app.command()
+def codecs(data: Data = None, limit: Limit = 40, seed: Seed = 0) -> None:
+    """The codecs of scheme `sealed` on faces: PSNR within a budget of bytes, no model needed."""
+    from evaluation.codecs import measure
+    from evaluation.data import load_set, pick
+
+    faces = [sample.picture for sample in pick(load_set(data, "eval-faces-00.tar", size=128), limit, seed)]
+    typer.echo("| codec | budget | fits | PSNR | bytes | encode ms | decode ms |\n|---|---|---|---|---|---|---|")
+    for row in measure(faces):
+        figures = f"{row.psnr:.2f} | {row.size:.0f} | {row.encode_ms:.0f} | {row.decode_ms:.0f}"
+        typer.echo(f"| {row.codec} | {row.budget} | {row.fits} of {row.faces} | {figures} |")

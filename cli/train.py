@@ -17,7 +17,7 @@ Tiny = Annotated[bool, typer.Option("--tiny", help="The size of the tests: secon
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for a field of the stage's configuration.")]
 
 stages = typer.Typer(
-    help="Train a model: vae, clip, diffusion, pack, plan, rates; pcr in between, if wanted. Stages that train resume."
+    help="Train a model: vae, clip, diffusion, pack, plan, rates; pcr in between, if wanted; codec. Training resumes."
 )
 
 
@@ -89,6 +89,15 @@ def pcr(
     config = configured(stage.TINY if tiny else stage.PcrConfig(), set)
     start = pipeline or runs / "model"
     typer.echo(stage.train(material, runs / name, start, runs / "clip" / "clip", config, seed=seed))
+
+
+@stages.command()
+def codec(material: Material, runs: Runs = Path("runs"), seed: Seed = 0, tiny: Tiny = False, set: Set = None) -> None:
+    """The codec of small faces, for scheme `sealed`."""
+    from training import codec as stage
+
+    config = configured(stage.TINY if tiny else stage.CodecConfig(), set)
+    typer.echo(stage.train(material, runs / "codec", config, seed=seed))
 
 
 @stages.command()

@@ -37,12 +37,14 @@ from evaluation.scenes import Photographs, Task, digest, divide, training_set
 from evaluation.security import auc_interval
 from evaluation.setup import SCENES
 from shared.diffusion.channels import png
+from shared.diffusion.drawing import draw
 from shared.diffusion.keying import from_coordinates
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import Noise, draw, stego_latents
+from shared.diffusion.pipeline import Noise, stego_latents
 from shared.diffusion.schemes import SCHEMES
 from shared.diffusion.walks import HideOptions
 from shared.errors import InvalidOption
+from shared.recipe import VERSION
 
 SIDES = ("stegos", "plain", "coded", "photographs")
 Draw = tuple[int, int, int]  # seeds one picture's random numbers: the run's seed, the stream, the picture
@@ -135,7 +137,7 @@ def stego_noise(model: DiffusionModel, draws: Sequence[Draw], hide: HideOptions)
     if not scheme.lengths:
         raise InvalidOption(f"the noise of the scheme '{hide.scheme}' depends on the face, and no face is hidden here")
     ones = from_coordinates(np.ones(int(np.prod(model.latent_shape))), model.latent_shape)
-    return np.stack([scheme.mix(model, ones, np.random.default_rng(one).bytes(32))[0] for one in draws])
+    return np.stack([scheme.mix(model, ones, np.random.default_rng(one).bytes(32), VERSION)[0] for one in draws])
 
 
 def white_noise(model: DiffusionModel, draws: Sequence[Draw]) -> Noise:

@@ -10,6 +10,8 @@ from PIL import Image
 from pydantic import SecretStr
 
 from fuzz.targets import CONTEXT, KEYS
+from shared.diffusion.codecs import encode_face
+from shared.diffusion.payload import seal as seal_payload
 from shared.envelope import seal
 from shared.imaging import encode_picture
 from shared.jobs_models import HideRequest, JobResult, Picture, RecoverRequest
@@ -78,6 +80,11 @@ def messages() -> dict[str, bytes]:
     }
 
 
+def face_codes() -> dict[str, bytes]:
+    face = np.asarray(Image.fromarray(RGB[:5, :5]).resize((128, 128), Image.Resampling.BICUBIC))
+    return {str(budget): encode_face(face, budget) for budget in (200, 2000)}
+
+
 def main() -> None:
     envelopes = {"one": seal(b"hello", [KEYS.current.public], CONTEXT)}
     for target, seeds in {
@@ -85,6 +92,8 @@ def main() -> None:
         "recipe": recipes(),
         "message": messages(),
         "sealed": envelopes,
+        "face-code": face_codes(),
+        "payload": {"one": seal_payload(b"hello", bytes(32), b"", 32)},
     }.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from shared import envelope
-from shared.errors import DdsrError, EnvelopeError, RecipeError, RecipeMismatch
+from shared.diffusion.codecs import SIZES, decode_face
+from shared.diffusion.payload import unseal
+from shared.errors import BrokenPicture, DdsrError, EnvelopeError, NotAuthentic, RecipeError, RecipeMismatch
 from shared.imaging import MAX_PIXELS, MEDIA_TYPES, decode_upload, encode_picture, fit_square
 from shared.jobs_models import (
     KINDS,
@@ -115,9 +117,29 @@ def _check_request(request: HideRequest | RecoverRequest, reply: str) -> None:
         return
 
 
+def face_code(data: bytes) -> None:
+    """The code of a face is read or refused."""
+    try:
+        face = decode_face(data)
+    except BrokenPicture:
+        return
+    assert face.dtype == np.uint8
+    assert face.shape in [(size, size, 3) for size in SIZES]
+
+
+def payload(data: bytes) -> None:
+    """The payload of scheme `sealed` opens for its key and recipe only."""
+    try:
+        assert unseal(data, bytes(32), b"") is not None
+    except NotAuthentic:
+        return
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "recipe": recipe,
     "picture": picture,
     "sealed": sealed,
     "message": message,
+    "face-code": face_code,
+    "payload": payload,
 }

@@ -10,6 +10,7 @@ loss of a picture is bits + RATE_WEIGHT / step^2 x squared error.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from shared.diffusion.codecs import learned
 from training.data import TRAIN_FACES, load_tars
 from training.muon import Muon
 from training.runs import Run
@@ -24,12 +26,19 @@ from training.runs import Run
 PATCH = 16
 UNIT = 32.0  # grey levels in one unit of a component: what networks see is near one
 RATE_WEIGHT = 6.5
-STEPS = (16.0, 80.0)  # smallest and largest rounding step, in grey levels
+STEPS = (36.0, 320.0)  # smallest and largest rounding step of training, in grey levels
+FILE_STEPS = (32.0, 700.0)  # those of the file: beyond, for the poorest channels
+LEVELS, BINS = 128, 44  # rounding steps and scales that the file has
+PRIOR = 200.0  # symbols for which the logistic distribution counts in a table
+EIGHT_BITS = 100_000  # networks' arrays from this size on are stored in int8
 
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Size and length of the stage; `slices` are the ends of the slices of components, `phases` theirs in space."""
+    """Size and length of the stage; `slices` are the ends of the slices of components, `phases` theirs in space.
+
+    `counted`: faces over which symbols are counted for the tables of the range coder.
+    """
 
     size: int = 128
     width: int = 128
@@ -47,11 +56,12 @@ class CodecConfig:
     half: bool = True
     report_every: int = 20
     save_every: int = 200
+    counted: int = 400
 
 
 TINY = CodecConfig(
-    size=32, width=8, fine=4, context=8, slices=(4, 12), phases=(4, 2), encoder_blocks=1, decoder_blocks=1,
-    batch=4, steps=4, limit=4, half=False, report_every=1, save_every=4,
+    width=8, fine=4, context=8, slices=(4, 12), phases=(4, 2), encoder_blocks=1, decoder_blocks=1,
+    batch=4, steps=4, limit=4, half=False, report_every=1, save_every=4, counted=2,
 )  # fmt: skip
 
 
@@ -190,7 +200,7 @@ def optimizers(model: Codec, rate: float) -> list[torch.optim.Optimizer]:
 
 
 def train(material: Path, folder: Path, config: CodecConfig, *, seed: int = 0) -> Path:
-    """Run the stage; returns the file of weights `codec.pt`. Resumes from the checkpoint."""
+    """Run the stage; returns the file `learned.npz` of the codec. Resumes from the checkpoint."""
     pixels = load_tars(material, TRAIN_FACES, size=config.size, limit=config.limit).pixels
     torch.manual_seed(seed)
     model, run = Codec(config, *components_of(pixels, config)), Run(folder, config, seed=seed)
@@ -211,8 +221,9 @@ def train(material: Path, folder: Path, config: CodecConfig, *, seed: int = 0) -
             _save(run, model, steppers)
     _save(run, model, steppers)
     run.plot()
-    torch.save(model.state_dict(), folder / "codec.pt")
-    return folder / "codec.pt"
+    arrays: dict[str, Any] = dict(export(model, pixels[generator.permutation(len(pixels))]))
+    np.savez_compressed(folder / "learned.npz", **arrays)
+    return folder / "learned.npz"
 
 
 def _save(run: Run, model: Codec, steppers: list[torch.optim.Optimizer]) -> None:
@@ -242,3 +253,75 @@ def _step(
         stepper.step()
     psnr = 10 * torch.log10(255**2 * x[0].numel() / error.detach())
     return {"loss": float(loss.detach()), "bytes": float(bits.detach().mean() / 8), "psnr": float(psnr.mean())}
+
+
+def export(model: Codec, faces: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """The arrays of `learned.npz`: contexts as integers, networks as int8 or float16, tables counted over `faces`."""
+    steps = np.round(np.geomspace(*FILE_STEPS, LEVELS) / UNIT * learned.ONE)
+    arrays: dict[str, NDArray[Any]] = {
+        "steps": steps.astype(np.int32), "log_steps": _fixed(np.log(steps / learned.ONE), learned.ONE),
+        "log2_steps": _fixed(np.log2(steps / learned.ONE), learned.ONE), "unit": np.array(UNIT),
+        "slices": np.array(model.config.slices), "phases": np.array(model.config.phases),
+    }  # fmt: skip
+    for name, tensor in model.state_dict().items():
+        arrays |= _exported(name, tensor.numpy())
+    scales = 2.0 ** (learned.LOWEST + (np.arange(BINS) + 0.5) / learned.BINS_OCTAVE)
+    tables = [_logistic(scale, int(np.clip(11 * scale, 3, 127))) for scale in scales]
+    arrays |= {"widths": np.array([len(table) for table in tables]), "counts": _whole(tables)}
+    for _ in range(2):  # which symbols are worth their bits depends on the tables
+        seen = _counted(learned.Model.of(arrays), faces[: model.config.counted])
+        arrays["counts"] = _whole([PRIOR * table + counts for table, counts in zip(tables, seen, strict=True)])
+    return arrays
+
+
+def _exported(name: str, array: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """One tensor under the name and in the type of the file."""
+    if name.startswith("contexts."):
+        stem, kind = name.rsplit(".", 1)
+        if kind == "weight":
+            return {name: _fixed(array, 1 / learned.SHIFT).astype(np.int16)}
+        stem = stem if kind == "bias" else f"{stem}.third"
+        return {f"{stem}.offset": _fixed(array.squeeze(), learned.ONE / learned.SHIFT)}
+    if name == "from_components.weight":
+        return {}
+    if name == "to_components.weight":
+        return {"float.basis": (array.reshape(len(array), -1) * UNIT).astype(np.float16)}
+    if array.size < EIGHT_BITS:
+        return {f"float.{name}": array.astype(np.float16)}
+    rows = np.abs(array).reshape(len(array), -1).max(1) / 127 + 1e-12
+    whole = np.round(array / rows.reshape(-1, *(1,) * (array.ndim - 1)))
+    return {f"float.{name}": whole.astype(np.int8), f"scale.float.{name}": rows.astype(np.float32)}
+
+
+def _fixed(values: NDArray[Any], one: float) -> NDArray[Any]:
+    """Raises OverflowError where a weight leaves 16 bits, which training keeps far from."""
+    whole = np.round(values.astype(np.float64) * one)
+    if one == 1 / learned.SHIFT and np.abs(whole).max() > 32767:
+        raise OverflowError("a weight of a context network is too large for the file")
+    return whole.astype(np.int32)
+
+
+def _logistic(scale: float, most: int) -> NDArray[np.float64]:
+    """Mass of -most ... most under a logistic distribution rounded to whole numbers."""
+    edges = 1 / (1 + np.exp(-(np.arange(-most, most + 2) - 0.5) / scale))
+    mass = np.diff(edges)
+    table: NDArray[np.float64] = mass / mass.sum()
+    return table
+
+
+def _whole(tables: list[NDArray[np.float64]]) -> NDArray[np.int32]:
+    """The tables one after the other, in whole numbers of sum 65,536 each, none of them zero."""
+    every = []
+    for table in tables:
+        counts = 1 + np.floor(table / table.sum() * (65536 - len(table))).astype(np.int32)
+        counts[len(counts) // 2] += 65536 - counts.sum()
+        every.append(counts)
+    return np.concatenate(every)
+
+
+def _counted(net: learned.Model, faces: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """How often each symbol comes in each bin of scales, each face at a rounding step of its own."""
+    seen = [np.zeros(len(count)) for count in net.counts]
+    for i, face in enumerate(faces):
+        learned.count(net, face, i * 37 % len(net.steps), seen)
+    return seen

@@ -11,6 +11,7 @@ with Client() as client:
 
 from ddsr_client.aio import AsyncClient, AsyncJobHandle
 from ddsr_client.errors import (
+    ChannelTooPoor,
     ClientError,
     ConfigurationError,
     ConnectionFailed,
@@ -23,6 +24,7 @@ from ddsr_client.errors import (
     JobNotFound,
     JobNotReady,
     JobProblem,
+    NotAuthentic,
     PictureRefused,
     Problem,
     PromptRefused,
@@ -44,6 +46,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "Box",
+    "ChannelTooPoor",
     "Client",
     "ClientError",
     "ConfigurationError",
@@ -62,6 +65,7 @@ __all__ = [
     "JobNotReady",
     "JobProblem",
     "Kind",
+    "NotAuthentic",
     "Picture",
     "PictureFormat",
     "PictureRefused",

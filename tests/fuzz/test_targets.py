@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fuzz.__main__ import CORPUS
 from fuzz.targets import CONTEXT, KEYS, TARGETS, announced
+from shared.diffusion.payload import unseal
 from shared.envelope import PublicKey, seal
-from shared.errors import EnvelopeError, RecipeError
+from shared.errors import EnvelopeError, NotAuthentic, RecipeError
 from shared.jobs_models import JobResult, pack
 from shared.recipe import Recipe
 from tests.fuzz.conftest import BOUNDED
@@ -89,6 +90,21 @@ def test_envelopes(data: bytes) -> None:
     if data not in SEEDS["sealed"]:
         with pytest.raises(EnvelopeError):
             KEYS.open(data, CONTEXT)
+
+
+@BOUNDED
+@given(damaged(SEEDS["face-code"]) | st.binary(max_size=300))
+def test_codes_of_faces(data: bytes) -> None:
+    TARGETS["face-code"](data)
+
+
+@BOUNDED
+@given(damaged(SEEDS["payload"]) | st.binary(max_size=300))
+def test_payloads(data: bytes) -> None:
+    TARGETS["payload"](data)
+    if data not in SEEDS["payload"]:
+        with pytest.raises(NotAuthentic):
+            unseal(data, bytes(32), b"")
 
 
 @BOUNDED

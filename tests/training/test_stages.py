@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from shared.diffusion.clip import load_clip
+from shared.diffusion.codecs import learned
 from shared.diffusion.model import EXTRAS, DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.walks import HideOptions
@@ -25,7 +26,7 @@ def run(*arguments: object) -> None:
 @pytest.fixture(scope="module")
 def runs(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    for stage in ("vae", "clip", "diffusion"):
+    for stage in ("vae", "clip", "diffusion", "codec"):
         more = ["--set", "channels=16"] if stage == "vae" else []
         run(stage, "--material", material, "--runs", runs, "--tiny", *more)
     run("pack", "--runs", runs)
@@ -36,13 +37,25 @@ def runs(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
-@pytest.mark.parametrize("stage", ["vae", "clip", "diffusion", "pcr", "pcr-without"])
+@pytest.mark.parametrize("stage", ["vae", "clip", "diffusion", "codec", "pcr", "pcr-without"])
 def test_a_run_folder_tells_how_it_was_made(runs: Path, stage: str) -> None:
     about = json.loads((runs / stage / "run.json").read_text())
     assert {"config", "seed", "commit", "machine", "threads", "torch"} <= set(about)
     assert (runs / stage / "losses.png").stat().st_size > 1000
     losses = [json.loads(line) for line in (runs / stage / "losses.jsonl").read_text().splitlines()]
     assert all(np.isfinite(list(line.values())).all() for line in losses)
+
+
+def test_the_codec_writes_and_reads_faces_with_its_file(runs: Path, material: Path) -> None:
+    with np.load(runs / "codec" / "learned.npz", allow_pickle=False) as file:
+        net = learned.Model.of(dict(file))
+    for face in load_tars(material, ["faces-utk-00"], size=128, limit=2).pixels:
+        code = learned.encode(face, 1500, net)
+        assert code is not None
+        assert len(code) <= 1500
+        found = learned.decode(code, net)
+        assert found is not None
+        assert np.square(found.astype(float) - face).mean() < 200
 
 
 def test_a_stage_resumes_where_it_stopped(runs: Path, material: Path) -> None:

@@ -6,17 +6,22 @@ The code is not protected by itself: `shared.diffusion.payload` seals it. The fi
 before a codec sees the rest.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from shared.diffusion.codecs import avif
 from shared.errors import BrokenPicture, ChannelTooPoor, InvalidOption
-from shared.limits import FACE_SIZES as SIZES
 
 Pixels = NDArray[np.uint8]
 
+SIZES = (128, 160, 192, 256)
 MAX_CODE = 65536  # bytes
-_AVIF, _AVIF_FILE = range(2)
+_AVIF, _AVIF_FILE, _LEARNED = range(3)  # the learned codec's weights are part of it: other weights, another number
+_LANCZOS = Image.Resampling.LANCZOS
+_LEARNED_MOST = 500  # bytes for a face of 128 px; with more, AVIF is better (`ddsr eval codecs`)
 
 
 def encode_face(face: Pixels, budget: int) -> bytes:
@@ -27,7 +32,7 @@ def encode_face(face: Pixels, budget: int) -> bytes:
     """
     if face.dtype != np.uint8 or face.shape not in [(size, size, 3) for size in SIZES]:
         raise InvalidOption(f"a face must be square, its side one of {', '.join(map(str, SIZES))} px")
-    candidates = [code for code in (_avif_code(face, budget),) if code is not None]
+    candidates = [code for code in (_learned_code(face, budget), _avif_code(face, budget)) if code is not None]
     if not candidates:
         raise ChannelTooPoor
     return max(candidates, key=lambda code: -squared_error(decode_face(code), face))
@@ -60,8 +65,31 @@ def _avif_code(face: Pixels, budget: int) -> bytes | None:
     return None if found is None else _header(_AVIF_FILE if found.whole else _AVIF, len(face)) + found.data
 
 
+def _learned_code(face: Pixels, budget: int) -> bytes | None:
+    """Of a face larger than the codec's own size, the code of its reduction."""
+    if budget > _LEARNED_MOST * (len(face) / SIZES[0]) ** 2:
+        return None
+    from shared.diffusion.codecs import learned
+
+    found = learned.encode(_resized(face, learned.SIZE), budget - 1)
+    return None if found is None else _header(_LEARNED, len(face)) + found
+
+
+def _learned_face(data: bytes, size: int) -> Pixels | None:
+    from shared.diffusion.codecs import learned
+
+    face = learned.decode(data)
+    return None if face is None else _resized(face, size)
+
+
+def _resized(face: Pixels, size: int) -> Pixels:
+    return face if len(face) == size else np.asarray(Image.fromarray(face).resize((size, size), _LANCZOS))
+
+
 def _header(codec: int, size: int) -> bytes:
     return bytes([codec << 2 | SIZES.index(size)])
 
 
-_DECODERS = {_AVIF: avif.decode, _AVIF_FILE: avif.decode_file}
+_DECODERS: Mapping[int, Callable[[bytes, int], Pixels | None]] = {
+    _AVIF: avif.decode, _AVIF_FILE: avif.decode_file, _LEARNED: _learned_face,
+}  # fmt: skip
