@@ -15,7 +15,7 @@ from shared.envelope import Keyring
 from shared.errors import DdsrError
 from shared.jobs import open_redis
 from shared.jobs_models import WorkerInfo
-from shared.process import no_core_dumps
+from shared.process import end_with_zero, no_core_dumps
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
 from worker import logs
@@ -29,8 +29,11 @@ _MISSED = 4  # heartbeats that a worker may miss before the services think it de
 
 
 def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[[], Engine]) -> int:
-    """Work until SIGTERM (0) or until Redis goes away (1, for the supervisor to start it again)."""
+    """Work until SIGTERM (0, even where Redis is away) or until Redis goes away (1, for the supervisor to start it
+    again).
+    """
     no_core_dumps()
+    end_with_zero()
     log = logs.configure(settings.log_level)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     try:
@@ -93,6 +96,10 @@ def _serve(
     try:
         worker.work(logging_level="WARNING")
         desk.withdraw(name)
+    except redis.RedisError as error:
+        if not worker.asked_to_stop:
+            raise
+        log.warning("redis does not answer", error=type(error).__name__)  # its announcement ends by itself
     finally:
         stop.set()
     log.info("stopped", worker=name, asked=worker.asked_to_stop)

@@ -1,8 +1,7 @@
 """The composition root: one service out of its router and its settings."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
@@ -70,11 +69,8 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.log.info("start", version=version, keys=len(context.keys.entries))
-        listener = asyncio.create_task(context.ends.listen())
-        yield
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener  # what ended it before its time is raised here
+        async with context.ends.heard():
+            yield
         connection.close()
         context.log.info("stop")
 

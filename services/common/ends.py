@@ -1,9 +1,10 @@
 """Ends of jobs, heard from Redis as they happen, so that requests that wait need not ask it often."""
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import redis
@@ -14,7 +15,24 @@ from shared.jobs_records import ENDED
 from shared.settings import QueueSettings
 
 PAUSE = 1.0  # seconds before another try to listen
-TURN = 5.0
+TURN = 5.0  # seconds for which one reading of the subscription waits
+AGAIN = 0.2  # seconds between two cancellations of a listener
+PATIENCE = 3.0  # for which it is cancelled; longer than redis-py takes to close a connection
+
+
+async def cancelled(task: asyncio.Task[None], seconds: float) -> None:
+    """Cancel a task until it has ended. Once is not enough: redis-py's reading of a subscription swallows a
+    cancellation that comes in the moment of its own time-out.
+
+    Raises:
+        TimeoutError: it has not ended within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not task.done():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a task cannot be cancelled")
+        task.cancel()
+        await asyncio.wait({task}, timeout=AGAIN)
 
 
 class End:
@@ -40,7 +58,8 @@ class End:
 class Ends:
     """One of an app, in its event loop. While `listening` is false, nobody hears of any end."""
 
-    def __init__(self, settings: QueueSettings, log: Log) -> None:
+    def __init__(self, settings: QueueSettings, log: Log, *, turn: float = TURN) -> None:
+        self._turn = turn
         self._settings = settings
         self._log = log
         self._waits: defaultdict[str, set[End]] = defaultdict(set)
@@ -58,6 +77,19 @@ class Ends:
             if not self._waits[job_id]:
                 del self._waits[job_id]
 
+    @asynccontextmanager
+    async def heard(self) -> AsyncIterator[None]:
+        """Listen for the length of the block. What ended the listener before its time is raised at the block's end,
+        and TimeoutError when it cannot be ended.
+        """
+        listener = asyncio.create_task(self.listen())
+        try:
+            yield
+        finally:
+            await cancelled(listener, PATIENCE)
+        if not listener.cancelled():
+            listener.result()
+
     async def listen(self) -> None:
         """Until cancelled; of a Redis that is away, again and again."""
         client = open_asyncio_redis(self._settings)
@@ -67,7 +99,7 @@ class Ends:
                     async with client.pubsub() as stream:
                         await stream.subscribe(ENDED)
                         while True:
-                            self._hear(await stream.get_message(timeout=TURN))
+                            self._hear(await stream.get_message(timeout=self._turn))
                 except (redis.RedisError, OSError) as error:
                     if self.listening:
                         self._log.warning("subscription-lost", error=type(error).__name__)

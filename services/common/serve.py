@@ -1,7 +1,11 @@
-"""Start one service under uvicorn."""
+"""Start one service under uvicorn, and end it within its grace period."""
 
+import os
+import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import uvicorn
@@ -13,11 +17,24 @@ from services.common.logs import configure_libraries
 from services.common.memory import give_back_large_blocks
 from services.common.settings import ServiceSettings
 from shared.errors import KeyFileError
-from shared.process import no_core_dumps
+from shared.process import end_with_zero, no_core_dumps
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 GRACE = 10  # seconds that open requests get after SIGTERM
+LAST = 5.0  # seconds that threads get after that which still ask a Redis that does not answer
 KEEP_ALIVE = 75  # of an idle connection: a client that uses it in the moment it is closed gets no answer at all
+
+
+class Server(uvicorn.Server):
+    """Ends with 0 when SIGTERM asked for it, however long Redis keeps its threads waiting."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Everything is in order afterwards: requests answered or cancelled, the application closed. The interpreter
+        would yet wait for every thread that asks Redis, for which nobody waits any more."""
+        await super().shutdown(sockets)
+        last = threading.Timer(LAST, os._exit, (0,))
+        last.daemon = True
+        last.start()
 
 
 def refusal(settings: ServiceSettings) -> str | None:
@@ -41,7 +58,8 @@ def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -
         return 2
     configure_libraries(app.title)
     give_back_large_blocks()
-    uvicorn.run(
+    end_with_zero()
+    config = uvicorn.Config(
         app,
         log_config=None,
         host=settings.host,
@@ -53,4 +71,7 @@ def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=KEEP_ALIVE,
     )
-    return 0
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 3

@@ -1,13 +1,17 @@
 """Requests that wait hear of the end of their job, and find it as well when they cannot."""
 
+import asyncio
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from services.common.ends import Ends
+from services.common.ends import Ends, cancelled
+from services.common.logs import make_log
 from services.sender.app import SenderSettings, create_app
 from shared.jobs_records import ENDED
 from shared.settings import QueueSettings
@@ -85,3 +89,60 @@ def test_a_service_starts_and_stops_while_redis_is_away(address: str) -> None:
         assert client.get("/livez").status_code == 200
         time.sleep(0.1)  # for its first try
         assert not ends(client).listening
+
+
+async def outcomes(server: RedisServer, count: int, seed: int) -> list[bool]:
+    """Whether each of so many listeners ended, cancelled in the first moments of its life."""
+    settings = QueueSettings(redis_url=server.service_url)
+    moments = random.Random(seed)
+
+    async def one() -> bool:
+        async with Ends(settings, make_log("sender", "error"), turn=0.02).heard():
+            await asyncio.sleep(moments.uniform(0.0, 0.12))
+        return True
+
+    return await asyncio.wait_for(asyncio.gather(*(one() for _ in range(count))), 60)
+
+
+def test_two_thousand_listeners_end_when_told(shared_server: RedisServer) -> None:
+    """Cancelled at random, as some of them just run into the time-out of their reading."""
+    for seed in range(40):
+        assert asyncio.run(outcomes(shared_server, 50, seed)) == [True] * 50
+
+
+def test_a_task_that_eats_its_cancellations_ends_all_the_same() -> None:
+    """As redis-py's reading does now and then; one that never ends is given up."""
+
+    async def deaf(times: int) -> None:
+        for _ in range(times):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def end(times: int, seconds: float) -> None:
+        task = asyncio.create_task(deaf(times))
+        await asyncio.sleep(0)
+        try:
+            await cancelled(task, seconds)
+        finally:
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+
+    asyncio.run(end(2, 30))
+    with pytest.raises(TimeoutError):
+        asyncio.run(end(1000, 0.3))
+
+
+def test_what_ended_a_listener_is_raised_at_the_end_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Ends(QueueSettings(), make_log("sender", "error"))
+
+    async def broken() -> None:
+        raise ValueError
+
+    async def block() -> None:
+        async with found.heard():
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(found, "listen", broken)
+    with pytest.raises(ValueError):  # noqa: PT011 - raised as it came
+        asyncio.run(block())
