@@ -24,7 +24,7 @@
     |   |-- JobCancelled (409)        the job was cancelled
     |   |-- JobGone (410)             the result was read or has expired
     |   |-- JobTimeout (503)          the computation took longer than a job may
-    |   |-- WorkerLost (503)          every attempt ended with the loss of its worker
+    |   |-- WorkerLost (503)          every attempt ended with the loss of its worker, or Redis lost the job
     |   `-- ComputationFailed (500)   the computation failed for this job
     |-- IdempotencyConflict (409)     a job of this idempotency key is still in flight
     |-- IdempotencyMismatch (422)     the idempotency key was used with another request
@@ -155,7 +155,7 @@ class JobTimeout(JobError):
 
 
 class WorkerLost(JobError):
-    code, status, title = "worker-lost", 503, "The job's worker was lost too often"
+    code, status, title = "worker-lost", 503, "The job was lost"
 
 
 class ComputationFailed(JobError):

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -25,6 +24,7 @@ import redis
 from shared import jobs_records as records
 from shared.envelope import Keyring, PrivateKey, PublicKey, seal
 from shared.errors import (
+    DdsrError,
     EnvelopeError,
     IdempotencyConflict,
     IdempotencyMismatch,
@@ -34,7 +34,9 @@ from shared.errors import (
     NoWorker,
     QueueFull,
     QueueUnavailable,
+    WorkerLost,
 )
+from shared.jobs_ids import issued, make_id
 from shared.jobs_models import (
     KINDS,
     TERMINAL,
@@ -52,7 +54,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push
+from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push, refused_write
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -130,9 +132,9 @@ class JobStore:
         """
         if idempotency is not None and (old := self._claimed(kind, request, owner, idempotency)) is not None:
             return old
-        job_id = secrets.token_hex(16)
         recipients = self._recipients()
         key = self._keys.current
+        job_id = make_id(key, kind, owner, time.time())
         sealed = seal(
             request.pack(self._reply_key(key, job_id).public.to_text()),
             recipients,
@@ -154,7 +156,7 @@ class JobStore:
 
     @_available
     def view(self, job_id: str, *, owner: str) -> JobView:
-        """The job as it is now. Raises JobNotFound, for another owner's job too."""
+        """The job as it is now; one that Redis lost has failed. Raises JobNotFound, for another owner's job too."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(records.record_key(job_id))
             pipe.lpos(self._queue.key, job_id)
@@ -162,7 +164,9 @@ class JobStore:
             pipe.exists(records.result_key(job_id))
             record, place, rq_status, has_result = pipe.execute()
         fields = {name.decode(): value for name, value in record.items()}
-        if not fields or not hmac.compare_digest(fields["owner"], owner.encode()):
+        if not fields:
+            return self._forgotten(job_id, owner)
+        if not hmac.compare_digest(fields["owner"], owner.encode()):
             raise JobNotFound
         state: str = fields["state"].decode()
         if state in ("queued", "running") and rq_status in (None, b"failed"):
@@ -216,20 +220,24 @@ class JobStore:
         return self.view(job_id, owner=owner)
 
     def health(self) -> QueueHealth:
-        """Whether Redis answers, how many jobs wait, which workers live. Never raises."""
+        """Whether Redis answers and takes writes, how many jobs wait, which workers live. What stands in the way of a
+        job is `trouble`, not raised: metrics want the rest as well.
+        """
         try:
             workers, queued = tuple(self._workers()), int(self._redis.llen(self._queue.key))
             memory = self._redis.info("memory")
             numbers = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]), self._settings.queue_limit)
+            trouble: DdsrError | None = refused_write(self._redis)
         except redis.RedisError as error:
             _LOG.warning("health: %s", type(error).__name__)
-            return QueueHealth(redis=False)
+            return QueueHealth(redis=False, trouble=QueueUnavailable("Redis does not answer"))
         try:
             trusted = tuple(worker for worker in workers if self._trusts(worker))
-        except KeyFileError as error:  # our own file is at fault, not Redis: no worker can be trusted
-            _LOG.warning("health: %s", error.detail)
-            trusted = ()
-        return QueueHealth(True, queued, workers, trusted, *numbers)
+        except KeyFileError as error:  # our own file is at fault: no worker can be trusted
+            trusted, trouble = (), error
+        if trouble is None and not trusted:
+            trouble = NoWorker("no live worker with a trusted key")
+        return QueueHealth(True, queued, workers, trusted, *numbers, trouble=trouble)
 
     def _enqueue(
         self,
@@ -343,8 +351,16 @@ class JobStore:
         if rq_status is None:
             self._end(job_id, "expired")
         else:
-            self._end(job_id, "failed", "worker-lost")
+            self._end(job_id, "failed", WorkerLost.code)
         return self.view(job_id, owner=owner)
+
+    def _forgotten(self, job_id: str, owner: str) -> JobView:
+        """No record. By its id it may be a job that Redis must have lost, for its record would still have to live."""
+        kind, created = issued(self._keys, job_id, owner) or ("hide", 0.0)
+        if time.time() - created > self._settings.tombstone_ttl:
+            raise JobNotFound
+        detail = "the queue's store lost the job; send the request again"
+        return JobView(job_id, kind, "failed", created, error_code=WorkerLost.code, error_detail=detail)
 
     def _end(self, job_id: str, state: State, code: str = "") -> None:
         keys = [
@@ -359,6 +375,8 @@ class JobStore:
 
 def _pinned(path: Path) -> set[str]:
     try:
-        return set(path.read_text(encoding="ascii").split())
+        return {PublicKey.from_text(text).to_text() for text in path.read_text(encoding="ascii").split()}
     except (OSError, UnicodeError):
         raise KeyFileError("the file of the workers' public keys cannot be read") from None
+    except EnvelopeError:
+        raise KeyFileError("the file of the workers' public keys holds something that is no public key") from None

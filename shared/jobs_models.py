@@ -20,6 +20,7 @@ from shared.imaging import PictureFormat as PictureFormat
 from shared.recipe import Recipe
 
 Kind = Literal["hide", "recover"]
+WebhookState = Literal["pending", "sent", "given-up"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
@@ -152,7 +153,8 @@ class JobView:
     """What a job's owner may see. Times are seconds since the epoch.
 
     `position` is 1 for the next job of the queue; None once a worker took it. `step` of `steps` counts the
-    running computation. `replayed` marks a view that an idempotency key gave back instead of making a job.
+    running computation. `webhook` is None where none was asked for; `webhook_reason` says why the last attempt to
+    tell it failed. `replayed` marks a view that an idempotency key gave back instead of making a job.
     """
 
     id: str
@@ -167,6 +169,8 @@ class JobView:
     attempts: int = 0
     error_code: str | None = None
     error_detail: str | None = None
+    webhook: WebhookState | None = None
+    webhook_reason: str | None = None
     replayed: bool = field(default=False, compare=False)
 
     @property
@@ -214,7 +218,8 @@ class QueueHealth:
     """`trusted` are the live workers to whose keys this service may seal.
 
     `queued` jobs wait where `limit` may; `oldest` is the age in seconds of the first of them, 0 where none waits.
-    `memory` and `memory_limit` are bytes, as Redis says; a limit of 0 is none.
+    `memory` and `memory_limit` are bytes, as Redis says; a limit of 0 is none. `trouble` is what a job would be refused
+    with now.
     """
 
     redis: bool
@@ -225,10 +230,11 @@ class QueueHealth:
     memory: int = 0
     memory_limit: int = 0
     limit: int = 0
+    trouble: DdsrError | None = None
 
     @property
     def ready(self) -> bool:
-        return self.redis and bool(self.trusted)
+        return self.trouble is None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -266,6 +272,8 @@ def view_from_record(job_id: str, fields: dict[str, bytes], state: str, place: i
         attempts=whole("attempts") or 0,
         error_code=text("error_code"),
         error_detail=text("error_detail") or None,
+        webhook="pending" if "webhook" in fields else text("webhook_end"),  # type: ignore[arg-type]
+        webhook_reason=text("webhook_reason") or None,
     )
 
 

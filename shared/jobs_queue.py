@@ -8,8 +8,9 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from shared.envelope import read_secret
-from shared.errors import KeyFileError, QueueFull
+from shared.errors import KeyFileError, QueueError, QueueFull, QueueUnavailable
 from shared.jobs_models import TASKS, Kind
+from shared.jobs_records import record_key
 from shared.settings import QueueSettings
 
 _FUNCTIONS = {kind: name for name, kind in TASKS.items()}
@@ -61,6 +62,19 @@ def check_room(connection: Any, size: int) -> None:
     memory = connection.info("memory")
     if memory["maxmemory"] and memory["used_memory"] + size > _INTAKE * memory["maxmemory"]:
         raise QueueFull("the queue's store is nearly full")
+
+
+def refused_write(connection: Any) -> QueueError | None:
+    """Why Redis takes no writes now, or None: asked by one that changes nothing."""
+    try:
+        connection.set(record_key("none"), "", xx=True)
+    except redis.ReadOnlyError:
+        return QueueUnavailable("Redis is a read-only replica")
+    except redis.OutOfMemoryError:
+        return QueueFull("Redis' memory is full")
+    except redis.ResponseError:
+        return QueueUnavailable("Redis refuses to write: its log says why")
+    return None
 
 
 def push(queue: Queue, job_id: str, kind: Kind, settings: QueueSettings, pipe: Any) -> None:

@@ -139,6 +139,16 @@ end
 return taken
 """
 
+# KEYS: record, watched. ARGV: id, how it ended, reason of the last attempt's failure.
+TOLD = """
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[1], 'webhook', 'webhook_attempts', 'webhook_reason')
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'webhook_end', ARGV[2])
+  if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'webhook_reason', ARGV[3]) end
+end
+"""
+
 # KEYS: watched. ARGV: lease. Returns the id of a job that is due, put off by the lease, or nothing.
 DUE = """
 local now = redis.call('TIME')[1]

@@ -37,6 +37,7 @@ from worker.metrics import WorkerMetrics
 _ALONE = 0.1  # share of the window that a job waits while nothing speaks of load
 _MEMORY = 1.0  # seconds for which a batch of several speaks of load
 _PATIENCE = 120.0  # seconds for which a finished result waits for Redis to come back
+_LOST = "every attempt ended with the loss of its worker"
 _GRACE = 5  # seconds between the polite end of a batch (between steps) and the alarm
 
 
@@ -147,7 +148,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
             self._count(kind, job_id, "dropped", code=EnvelopeError.code)
             return None
         if claim.state == "exhausted":
-            self._fail(kind, job_id, "", WorkerLost())
+            self._fail(kind, job_id, "", WorkerLost(_LOST))
         if claim.state != "running":
             self._log.info("skipped", job=job_id, state=claim.state)
             return None
@@ -277,7 +278,7 @@ class BatchWorker(SimpleWorker):  # type: ignore[misc]
     def _abandoned(self, job: Job, *exc_info: Any) -> bool:
         """RQ found a job whose worker fell silent. The last attempt ends our record as well."""
         if job.is_ours() and not job.should_retry and self._desk.state(job.id) not in TERMINAL:
-            self._fail(TASKS[job.func_name], job.id, "", WorkerLost())
+            self._fail(TASKS[job.func_name], job.id, "", WorkerLost(_LOST))
         return False
 
     def _stage(self, job: OpenJob, stage: str, start: float) -> None:

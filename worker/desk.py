@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import redis
 
@@ -53,6 +53,7 @@ class Desk:
         self._finish = connection.register_script(records.FINISH)
         self._drain = connection.register_script(records.DRAIN)
         self._due = connection.register_script(records.DUE)
+        self._told = connection.register_script(records.TOLD)
 
     def batch_of(self, job_id: str) -> str | None:
         """The batch name of a fresh job; None for one that was tried before (it runs alone) or is unknown."""
@@ -178,7 +179,7 @@ class Desk:
                 self._end(job_id, "", "expired")  # which makes it due at once, if there is somebody to tell
             return None
         if sealed is None or state is None:
-            self.drop_webhook(job_id)
+            self._redis.zrem(records.WATCHED, job_id)
             return None
         if not set(recipients_of(sealed)) & {key.id for key in self._keys.public_keys}:
             return None
@@ -188,12 +189,9 @@ class Desk:
     def delay_webhook(self, job_id: str, seconds: float) -> None:
         self._redis.zadd(records.WATCHED, {job_id: self._redis.time()[0] + seconds})
 
-    def drop_webhook(self, job_id: str) -> None:
-        """Sent, or given up: the address is forgotten."""
-        with self._redis.pipeline() as pipe:
-            pipe.zrem(records.WATCHED, job_id)
-            pipe.hdel(records.record_key(job_id), "webhook", "webhook_attempts")
-            pipe.execute()
+    def end_webhook(self, job_id: str, end: Literal["sent", "given-up"], reason: str = "") -> None:
+        """The address is forgotten; how it ended, and why it was given up, stays in the record for the job's owner."""
+        self._told(keys=[records.record_key(job_id), records.WATCHED], args=[job_id, end, reason])
 
     def _end(
         self, job_id: str, execution: str, state: State, error: DdsrError | None = None, sealed: bytes = b""

@@ -66,17 +66,18 @@ class Outbox:
         except Refused as error:
             self._again(job_id, attempt, str(error))
         except (OSError, http.client.HTTPException, DdsrError, ValueError) as error:
-            self._again(job_id, attempt, type(error).__name__)
+            self._again(job_id, attempt, "no answer", error=type(error).__name__)
         else:
-            self._desk.drop_webhook(job_id)
+            self._desk.end_webhook(job_id, "sent")
             self._metrics.webhooks.labels("sent").inc()
             self._log.info("webhook sent", job=job_id, attempt=attempt)
 
-    def _again(self, job_id: str, attempt: int, reason: str) -> None:
+    def _again(self, job_id: str, attempt: int, reason: str, **fields: str) -> None:
+        """`reason` is for the job's owner too; `fields`, which tell more of the network, for the log alone."""
         if attempt > len(DELAYS):
-            self._desk.drop_webhook(job_id)
+            self._desk.end_webhook(job_id, "given-up", reason)
             self._metrics.webhooks.labels("given-up").inc()
         else:
             self._desk.delay_webhook(job_id, DELAYS[attempt - 1])
             self._metrics.webhooks.labels("failed").inc()
-        self._log.warning("webhook failed", job=job_id, attempt=attempt, reason=reason)
+        self._log.warning("webhook failed", job=job_id, attempt=attempt, reason=reason, **fields)

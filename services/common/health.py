@@ -8,6 +8,7 @@ from services.common.guard import KeyedRoute
 from services.common.openapi import problems
 from services.common.problems import NotReady, Unauthenticated
 from services.common.schemas import Alive, Version
+from shared.errors import KeyFileError
 
 router = APIRouter(tags=["service"])
 metrics_router = APIRouter(tags=["service"], route_class=KeyedRoute)
@@ -20,15 +21,18 @@ async def livez() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", summary="A job would be taken now", response_model=Alive, responses=problems(NotReady))
+@router.get(
+    "/readyz", summary="A job would be taken now", response_model=Alive, responses=problems(NotReady, KeyFileError)
+)
 async def readyz(request: Request) -> Alive:
-    """Needs Redis and a live worker whose public key this service trusts; as it was within the last second."""
-    context = context_of(request)
-    health = await context.health()
-    if not health.redis:
-        raise NotReady("Redis does not answer")
-    if not health.ready:
-        raise NotReady("no live worker with a trusted key")
+    """Needs a Redis that takes writes and a live worker whose public key this service trusts; as it was within the last
+    second. `detail` says what is missing.
+    """
+    trouble = (await context_of(request).health()).trouble
+    if isinstance(trouble, KeyFileError):
+        raise KeyFileError(trouble.detail)
+    if trouble is not None:
+        raise NotReady(trouble.detail)
     return Alive()
 
 

@@ -17,7 +17,6 @@ from shared.errors import (
     NoWorker,
     PictureTooLarge,
     PromptTooLong,
-    QueueUnavailable,
     RecipeMismatch,
 )
 from shared.imaging import Pixels, decode_upload, read_recipe
@@ -37,14 +36,15 @@ async def fleet_of(context: Context) -> Fleet:
     """Ask the queue for its workers.
 
     Raises:
-        QueueUnavailable: Redis does not answer.
+        QueueUnavailable, QueueFull: Redis does not answer, or takes no writes.
+        KeyFileError: the file of the workers' public keys cannot be used.
         NoWorker: there is no live worker, hence nobody to seal to and no size to fit to.
     """
     health = await context.ask(context.store.health)
-    if not health.redis:
-        raise QueueUnavailable("Redis does not answer")
+    if health.trouble is not None:
+        raise health.trouble
     if health.image_size is None:
-        raise NoWorker("no live worker with a trusted key")
+        raise NoWorker
     return Fleet(health.image_size, health.models)
 
 

@@ -23,6 +23,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 NO_ROUTE = "unmatched"
+PROBES = ("/livez", "/readyz", "/metrics")
 
 
 class Envelope:
@@ -73,7 +74,8 @@ class Envelope:
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
         job = scope["state"].get("job")
-        self.log.info(
+        log = self.log.debug if route in PROBES else self.log.info  # asked every few seconds
+        log(
             "request",
             request=request_id,
             method=method,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.openapi import EXAMPLE_JOB
 from shared.errors import error_from_code
 from shared.jobs import JobView, Kind, State
+from shared.jobs_models import WebhookState
 
 
 class Failure(BaseModel):
@@ -26,6 +27,13 @@ class Links(BaseModel):
     events: str = Field(examples=[f"/jobs/{EXAMPLE_JOB}/events"])
 
 
+class WebhookNews(BaseModel):
+    """What became of the webhook."""
+
+    state: WebhookState
+    reason: str | None = Field(description="why it was given up", examples=["the webhook leads to a private address"])
+
+
 class Job(BaseModel):
     """What is known of a job; nothing of what it was given or made."""
 
@@ -40,6 +48,7 @@ class Job(BaseModel):
                     "step": 12,
                     "steps": 50,
                     "error": None,
+                    "webhook": None,
                     "created": "2026-11-23T12:00:00Z",
                     "links": {
                         "self": f"/jobs/{EXAMPLE_JOB}",
@@ -58,6 +67,7 @@ class Job(BaseModel):
     step: int | None = Field(description="diffusion steps done; only while running")
     steps: int | None = Field(description="diffusion steps in all")
     error: Failure | None
+    webhook: WebhookNews | None = Field(description="null where none was asked for")
     created: datetime
     links: Links
 
@@ -73,6 +83,7 @@ class Job(BaseModel):
             step=view.step,
             steps=view.steps,
             error=_failure(view.error_code),
+            webhook=WebhookNews(state=view.webhook, reason=view.webhook_reason) if view.webhook else None,
             created=datetime.fromtimestamp(view.created, UTC),
             links=Links(self=address, result=f"{address}/result", events=f"{address}/events"),
         )

@@ -140,6 +140,11 @@ class House:
         """The first sender."""
         return next(process for process in self._processes if "services.sender" in process.args)  # type: ignore[operator]
 
+    @property
+    def youngest(self) -> subprocess.Popen[bytes]:
+        """The process that was started last."""
+        return self._processes[-1]
+
     def start_worker(self, *, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it has announced itself, unless Redis is not to be had (`ready=False`)."""
         process = self._spawn("worker", [sys.executable, "-m", "tests.worker.arithmetic"], variables)

@@ -1,13 +1,14 @@
 """The contract of jobs on a real Redis, with workers that are only announced."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from shared import jobs_records as records
-from shared.envelope import Keyring
+from shared.envelope import Keyring, PrivateKey
 from shared.errors import (
     EnvelopeError,
     IdempotencyConflict,
@@ -16,16 +17,19 @@ from shared.errors import (
     JobGone,
     JobNotFound,
     JobNotReady,
+    KeyFileError,
     NoWorker,
     QueueFull,
     QueueUnavailable,
     WorkerLost,
 )
-from shared.jobs import IdempotencyClaim, JobResult
+from shared.imaging import encode_picture
+from shared.jobs import IdempotencyClaim, JobResult, JobStore, Kind, open_redis
+from shared.jobs_ids import issued, make_id
 from shared.jobs_models import HideRequest
 from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
-from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings
+from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
 from worker.desk import Desk
 
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()
@@ -245,11 +249,78 @@ def test_the_queue_has_an_end(server: RedisServer) -> None:
     assert store.health().queued == 2
 
 
-def test_a_missing_key_file_is_not_blamed_on_redis(server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, b"no key", b"\xff", b"00" * 31])
+def test_a_broken_key_file_is_not_blamed_on_redis(server: RedisServer, tmp_path: Path, content: bytes | None) -> None:
     announce(server)
-    health = make_store(server, worker_keys_file=tmp_path / "none").health()
+    pins = tmp_path / "worker.pub"
+    if content is not None:
+        pins.write_bytes(content)
+    store = make_store(server, worker_keys_file=pins)
+    health = store.health()
     assert (health.redis, len(health.workers), health.trusted) == (True, 1, ())
+    assert isinstance(health.trouble, KeyFileError)
     assert not health.ready
+    with pytest.raises(KeyFileError):
+        store.submit("hide", hide_request(), owner=OWNER)
+
+
+def test_health_says_why_redis_takes_no_writes(own_server: RedisServer) -> None:
+    announce(own_server)
+    store, client = make_store(own_server), own_server.client()
+    assert store.health().ready
+    before = client.dbsize()
+    client.config_set("maxmemory", 1)
+    assert isinstance(store.health().trouble, QueueFull)
+    client.config_set("maxmemory", 0)
+    client.replicaof("127.0.0.1", "1")
+    trouble = store.health().trouble
+    assert isinstance(trouble, QueueUnavailable)
+    assert "read-only" in trouble.detail
+    client.replicaof("NO", "ONE")
+    client.config_set("min-replicas-to-write", 1)
+    trouble = store.health().trouble
+    assert isinstance(trouble, QueueUnavailable)
+    assert "refuses" in trouble.detail
+    client.config_set("min-replicas-to-write", 0)
+    assert store.health().trouble is None
+    assert client.dbsize() == before
+
+
+@pytest.mark.parametrize("kind", ["hide", "recover"])
+def test_a_job_that_redis_forgot_is_lost_not_unknown(server: RedisServer, kind: Kind) -> None:
+    announce(server)
+    store = make_store(server, tombstone_ttl=60, idempotency_ttl=60)
+    request = hide_request() if kind == "hide" else recover_request(encode_picture(face(), "png"), RECIPE)
+    job = store.submit(kind, request, owner=OWNER)
+    server.client().flushall()
+    view = store.view(job.id, owner=OWNER)
+    assert (view.kind, view.state, view.error_code) == (kind, "failed", "worker-lost")
+    assert abs(view.created - job.created) <= 1
+    with pytest.raises(WorkerLost, match="store lost"):
+        store.result(job.id, owner=OWNER)
+    assert store.cancel(job.id, owner=OWNER).state == "failed"
+    with pytest.raises(JobNotFound):
+        store.view(job.id, owner="bob")
+    with pytest.raises(JobNotFound):
+        store.view(f"{int(job.id, 16) ^ 1:032x}", owner=OWNER)
+    with pytest.raises(JobNotFound):
+        make_other_service(server).view(job.id, owner=OWNER)
+    key = Keyring.load_or_create(server.folder / "keys" / "service").current
+    with pytest.raises(JobNotFound):  # by now it would have been forgotten in any case
+        store.view(make_id(key, kind, OWNER, time.time() - 62), owner=OWNER)
+
+
+def make_other_service(server: RedisServer) -> JobStore:
+    """With keys of its own."""
+    settings = queue_settings(server).model_copy(update={"service_keys": server.folder / "keys" / "other-service"})
+    return JobStore(open_redis(settings), settings)
+
+
+def test_an_id_without_a_service_is_none() -> None:
+    keys = Keyring([PrivateKey.generate()])
+    assert issued(keys, make_id(keys.current, "hide", OWNER, 1e9), OWNER) == ("hide", 1e9)
+    for text in ("", "0" * 32, "no hex", "00"):
+        assert issued(keys, text, OWNER) is None
 
 
 def test_an_idempotency_key_may_not_outlive_its_job(server: RedisServer) -> None:
