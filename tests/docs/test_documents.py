@@ -7,10 +7,10 @@ import ast
 import importlib.util
 import re
 import shlex
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-import click
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -28,7 +28,6 @@ from tests.docs.pages import PAGES, README, ROOT, anchors, blocks, code_of, pros
 
 KINDS = (StackSettings, ServiceSettings, SenderSettings, ReceiverSettings, QueueSettings, WorkerSettings)
 UNITS = {"KiB": 1024, "MiB": 1024**2, "million": 10**6}
-every_page = pytest.mark.parametrize("page", PAGES)
 
 
 def variable_of(name: str, field: Any) -> str:
@@ -49,7 +48,7 @@ def default_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.fixture(scope="module")
+@cache
 def defaults() -> dict[str, str]:
     """Variable -> default, with the folder of state in its own words."""
     with pytest.MonkeyPatch.context() as patch:
@@ -63,8 +62,8 @@ def defaults() -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def known(defaults: dict[str, str]) -> set[str]:
+@cache
+def known() -> set[str]:
     """Every variable that something reads: settings, other programs of the repository, Compose's files."""
     stack = {f"DDSR_{name.upper()}" for name in StackSettings.model_fields}
     compose = "".join(path.read_text() for path in (ROOT / "docker-compose.yml", *(ROOT / "docker").glob("*.yml")))
@@ -74,7 +73,7 @@ def known(defaults: dict[str, str]) -> set[str]:
         for path in (ROOT / folder).rglob("*.py")
     )
     read = re.findall(r'"(DDSR_[A-Z_]+)"', code) + re.findall(r"\$\{(DDSR_[A-Z_]+)", compose)
-    return {*defaults, *stack, *read}
+    return {*defaults(), *stack, *read}
 
 
 def test_there_are_pages() -> None:
@@ -82,55 +81,60 @@ def test_there_are_pages() -> None:
     assert len(README.splitlines()) <= 240
 
 
-@every_page
-def test_every_variable_exists(page: str, known: set[str]) -> None:
-    assert set(re.findall(r"\bDDSR_[A-Z_]*[A-Z]\b", PAGES[page])) <= known
+Check = Callable[[str, str], list[tuple[str, bool]]]
+CHECKS: dict[str, tuple[Check, int, str]] = {}
 
 
-def test_the_table_of_settings_is_the_codes(defaults: dict[str, str]) -> None:
-    table = rows(section(README, "## Configuration"))[2:]
-    assert len(table) > 15
-    for names, values, *_ in table:
-        said = [value.strip("`") for value in values.split(", ")]
-        assert len(said) == len(code_of(names))
-        for name, value in zip(code_of(names), said, strict=True):
-            assert value == defaults[name], name
+def check(least: int, wrong: str) -> Callable[[Check], Check]:
+    """Register a check, which gives every statement of a page (its path, its text) and whether it is true.
+
+    `least` statements are to be found in all pages together, and `wrong` is a page with a false one: a check whose
+    expressions match nothing any more, or that takes everything for true, fails.
+    """
+
+    def add(function: Check) -> Check:
+        CHECKS[function.__name__] = (function, least, wrong)
+        return function
+
+    return add
 
 
-@every_page
-def test_defaults_in_brackets_are_the_codes(page: str, defaults: dict[str, str]) -> None:
-    for name, value in re.findall(r"`(DDSR_[A-Z_]+)` \(([\d.]+)(?: s)?\)", PAGES[page]):
-        assert value.removesuffix(".0") == defaults[name], name
+@check(100, "`DDSR_NO_SUCH_THING`")
+def variables(page: str, text: str) -> list[tuple[str, bool]]:
+    return [(name, name in known()) for name in re.findall(r"\bDDSR_[A-Z_]*[A-Z]\b", text)]
 
 
-def test_the_table_of_limits_is_the_codes(defaults: dict[str, str]) -> None:
-    table = [row for row in rows(section(PAGES["docs/api.md"], "## Limits")) if code_of(row[2])]
-    assert len(table) > 8
-    for _, value, name, _ in table:
-        numbers = re.findall(r"(\d+(?: \d{3})*)(?: (KiB|MiB|million))?", value)
-        said = {str(int(number.replace(" ", "")) * UNITS.get(unit, 1)) for number, unit in numbers}
-        assert defaults[name.strip("`")].removesuffix("/minute") in said, name
+@check(8, "`DDSR_HEARTBEAT_TTL` (7 s)")
+def defaults_in_brackets(page: str, text: str) -> list[tuple[str, bool]]:
+    found = re.findall(r"`(DDSR_[A-Z_]+)` \(([\d.]+)(?: s)?\)", text)
+    return [(name, value.removesuffix(".0") == defaults()[name]) for name, value in found]
 
 
-@every_page
-def test_every_link_resolves(page: str) -> None:
-    here = (ROOT / page).parent
-    text = re.sub(r"`[^`\n]*`", "", prose(PAGES[page]))
-    for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text):
-        if target.startswith(("https://", "http://")):
-            continue
-        path, _, anchor = target.partition("#")
-        found = (here / path).resolve() if path else ROOT / page
-        assert found.exists(), target
-        assert found.is_relative_to(ROOT), target
-        if anchor:
-            assert anchor in anchors(found.read_text()), target
+@check(90, "[a page](no/such/page.md) and [a heading](README.md#none-of-this-name)")
+def links(page: str, text: str) -> list[tuple[str, bool]]:
+    plain = re.sub(r"`[^`\n]*`", "", prose(text))
+    found = re.findall(r"\]\(([^)\s]+)\)", plain) + re.findall(r'src="([^"]+)"', plain)
+    return [(target, resolves(page, target)) for target in found if not target.startswith(("https://", "http://"))]
 
 
-@every_page
-def test_python_compiles(page: str) -> None:
-    for block in blocks(PAGES[page], "python"):
-        compile(block.text, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+def resolves(page: str, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    found = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+    inside = found.exists() and found.is_relative_to(ROOT)
+    return inside and (not anchor or anchor in anchors(found.read_text()))
+
+
+@check(4, "```python\nawait (\n```\n")
+def python_blocks(page: str, text: str) -> list[tuple[str, bool]]:
+    return [(block.text, compiles(block.text, page)) for block in blocks(text, "python")]
+
+
+def compiles(text: str, page: str) -> bool:
+    try:
+        compile(text, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except SyntaxError:
+        return False
+    return True
 
 
 def commands(page: str) -> list[list[str]]:
@@ -143,23 +147,89 @@ def commands(page: str) -> list[list[str]]:
     return found
 
 
-@every_page
-def test_every_command_and_flag_exists(page: str) -> None:
-    for words in commands(PAGES[page]):
-        command: Any = typer.main.get_command(app)
-        path = []
-        while words and hasattr(command, "commands") and words[0] in command.commands:
-            path.append(words[0])
-            command = command.commands[words.pop(0)]
-        assert path or not words or words[0].startswith("-") or words[0].isupper(), words
-        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        options |= {"--help", "-h"}
-        assert {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= options, (path, words)
-        assert not hasattr(command, "commands") or not words or not re.fullmatch(r"[a-z]+", words[0]), (path, words)
+@check(60, "`ddsr hide a.jpg --no-such-flag` and `ddsr vanish`")
+def commands_and_flags(page: str, text: str) -> list[tuple[str, bool]]:
+    return [(shlex.join(words), takes(words)) for words in commands(text)]
+
+
+def takes(words: list[str]) -> bool:
+    """Whether `ddsr` has such a command with such flags."""
+    command: Any = typer.main.get_command(app)
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    flags = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    left_over = hasattr(command, "commands") and words and re.fullmatch(r"[a-z]+", words[0])
+    return not left_over and flags <= options | {"--help", "-h"}
+
+
+@check(25, "`make no-such-target`")
+def targets(page: str, text: str) -> list[tuple[str, bool]]:
+    known_ones = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    found = [re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", line) for line in shell_lines(text)]
+    return [(target, target in known_ones) for line in found for target in line]
+
+
+@check(10, "`python -m services.no_such_module`")
+def modules(page: str, text: str) -> list[tuple[str, bool]]:
+    found = [name for line in shell_lines(text) for name in re.findall(r"python3? -m ([a-z_.]+)", line)]
+    return [(name, bool(importlib.util.find_spec(name))) for name in found]
+
+
+@check(45, "`shared/no_such_file.py`")
+def files(page: str, text: str) -> list[tuple[str, bool]]:
+    folders = "docs|docker|deploy|tests|shared|requirements|services|worker|cli|client|training|evaluation|bench|load"
+    matches = [re.fullmatch(rf"((?:{folders})/[\w./*-]+)(?:::\w+)?", span) for span in code_of(prose(text))]
+    found = [match[1] for match in matches if match and match[1] != "deploy/kubernetes/base/secrets"]  # the reader's
+    return [(path, any(ROOT.glob(path.rstrip("/")))) for path in found]
+
+
+@check(10, "`curl http://127.0.0.1:8001/hide -F no_such_field=1`")
+def fields_of_curl(page: str, text: str) -> list[tuple[str, bool]]:
+    fields = {*HideForm.model_fields, *RecoverForm.model_fields}
+    lines = [line for line in shell_lines(text) if "curl" in line and ("/hide" in line or "/recover" in line)]
+    return [(name, name in fields) for line in lines for name in re.findall(r"-F '?(\w+)=", line)]
+
+
+every_check = pytest.mark.parametrize("name", CHECKS)
+
+
+@every_check
+def test_what_the_pages_say_is_true(name: str) -> None:
+    function, least, _ = CHECKS[name]
+    said = [(page, *statement) for page, text in PAGES.items() for statement in function(page, text)]
+    assert not [(page, statement) for page, statement, true in said if not true]
+    assert len(said) >= least, "the pages say little, or the check finds little of it"
+
+
+@every_check
+def test_a_false_statement_is_found(name: str) -> None:
+    function, _, wrong = CHECKS[name]
+    said = function("README.md", wrong)
+    assert said
+    assert not [statement for statement, true in said if true]
+
+
+def test_the_table_of_settings_is_the_codes() -> None:
+    table = rows(section(README, "## Configuration"))[2:]
+    assert len(table) > 15
+    for names, values, *_ in table:
+        said = [value.strip("`") for value in values.split(", ")]
+        assert len(said) == len(code_of(names))
+        for name, value in zip(code_of(names), said, strict=True):
+            assert value == defaults()[name], name
+
+
+def test_the_table_of_limits_is_the_codes() -> None:
+    table = [row for row in rows(section(PAGES["docs/api.md"], "## Limits")) if code_of(row[2])]
+    assert len(table) > 8
+    for _, value, name, _ in table:
+        numbers = re.findall(r"(\d+(?: \d{3})*)(?: (KiB|MiB|million))?", value)
+        said = {str(int(number.replace(" ", "")) * UNITS.get(unit, 1)) for number, unit in numbers}
+        assert defaults()[name.strip("`")].removesuffix("/minute") in said, name
 
 
 def test_help_of_every_command_that_is_named() -> None:
-    root: click.Command = typer.main.get_command(app)
     heads = {tuple(words[:1]) for text in PAGES.values() for words in commands(text) if words and words[0].islower()}
     names = {head for head in heads if not head[0].startswith("-")}
     assert {("hide",), ("recover",), ("up",), ("doctor",), ("bench",)} <= names
@@ -167,27 +237,6 @@ def test_help_of_every_command_that_is_named() -> None:
         ended = CliRunner().invoke(app, [*name, "--help"])
         assert ended.exit_code == 0, ended.output
         assert "Usage" in ended.output
-    assert root is not None
-
-
-@every_page
-def test_every_target_and_module_exists(page: str) -> None:
-    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for line in shell_lines(PAGES[page]):
-        for target in re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", line):
-            assert target in targets, line
-        for module in re.findall(r"python3? -m ([a-z_.]+)", line):
-            if module.split(".")[0] not in ("pip", "pytest"):
-                assert importlib.util.find_spec(module), line
-
-
-@every_page
-def test_files_of_the_repository_exist(page: str) -> None:
-    folders = "docs|docker|deploy|tests|shared|requirements|services|worker|cli|client|training|evaluation|bench|load"
-    for span in code_of(prose(PAGES[page])):
-        match = re.fullmatch(rf"((?:{folders})/[\w./*-]+)(?:::\w+)?", span)
-        if match and match[1] != "deploy/kubernetes/base/secrets":  # made by the reader
-            assert list(ROOT.glob(match[1].rstrip("/"))), span
 
 
 def test_the_table_of_errors_is_the_codes() -> None:
@@ -199,14 +248,6 @@ def test_the_table_of_errors_is_the_codes() -> None:
     )
     for status, codes, _ in table:
         assert code_of(codes) == sorted(code_of(codes)), status
-
-
-@every_page
-def test_fields_of_curl_exist(page: str) -> None:
-    fields = {*HideForm.model_fields, *RecoverForm.model_fields}
-    for line in shell_lines(PAGES[page]):
-        if "curl" in line and ("/hide" in line or "/recover" in line):
-            assert set(re.findall(r"-F '?(\w+)=", line)) <= fields, line
 
 
 def test_the_default_walk_is_named() -> None:
@@ -223,5 +264,6 @@ def test_the_embedded_weights_are_named() -> None:
 
 
 def test_examples_for_the_readme_are_there() -> None:
-    for name in re.findall(r"@(examples/\S+?)[\s']", README):
-        assert Path(ROOT / name).exists()
+    names = re.findall(r"@(examples/\S+?)[\s']", README)
+    assert names
+    assert all((ROOT / name).exists() for name in names)

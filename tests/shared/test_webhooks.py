@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from shared import jobs_records as records
 from shared.errors import InvalidOption
-from shared.jobs import JobResult
+from shared.jobs import JobResult, JobStore
 from shared.webhooks import Refused, _public, check_url, deliver, load_secret
 from tests.shared.test_jobs import make_desk
 from tests.worker.redis_server import RedisServer
@@ -209,20 +209,34 @@ def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver
     desk.done(desk.open(good.id, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
     assert outbox.send_one()
     assert json.loads(receiver.got[0][2])["data"] == {"id": good.id, "status": "done"}
+    assert said(store, good.id) == ("sent", None)
     assert not client.exists(records.WATCHED)
     assert receiver.url.encode() not in b"".join(client.hgetall(records.record_key(good.id)).values())  # type: ignore[union-attr]
 
     bad = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/500")
     store.cancel(bad.id, owner=OWNER)
     for _ in range(len(DELAYS) + 1):
+        assert said(store, bad.id) == ("pending", None)
         assert outbox.send_one()
         assert not outbox.send_one()
         if client.exists(records.WATCHED):
             client.zadd(records.WATCHED, {bad.id: 0})
     assert not client.exists(records.WATCHED)
     assert not client.hexists(records.record_key(bad.id), "webhook")
+    assert said(store, bad.id) == ("given-up", "the webhook answered 500")
     ids = {headers["webhook-id"] for path, headers, _ in receiver.got if path == "/500"}
     assert ids == {f"msg_{bad.id}"}
+
+
+def said(store: JobStore, job_id: str) -> tuple[str | None, str | None]:
+    """What the job's owner reads of its webhook."""
+    view = store.view(job_id, owner=OWNER)
+    return view.webhook, view.webhook_reason
+
+
+def test_a_webhook_that_ends_after_its_record_leaves_none(server: RedisServer) -> None:
+    make_desk(server).end_webhook("0" * 32, "given-up", "no answer")
+    assert not server.client().keys("ddsr:job:*")
 
 
 def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> None:
@@ -230,11 +244,13 @@ def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> No
     announce(server)
     store, desk = make_store(server), make_desk(server)
     log, metrics = configure("error"), WorkerMetrics()
-    for allow, told in ((True, 1), (False, 1)):
+    reasons = ("the webhook answered 410", "the webhook leads to a private address")
+    for allow, reason in zip((True, False), reasons, strict=True):
         job = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/410")
         store.cancel(job.id, owner=OWNER)
         assert Outbox(desk, SECRET, allow_private=allow, metrics=metrics, log=log).send_one()
-        assert len(receiver.got) == told
+        assert said(store, job.id) == ("given-up", reason)
+        assert len(receiver.got) == 1
         assert not server.client().exists(records.WATCHED)
         assert not server.client().hexists(records.record_key(job.id), "webhook")
 
