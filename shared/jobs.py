@@ -54,7 +54,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push, refused_write
+from shared.jobs_queue import check_room, explain, open_asyncio_redis, open_queue, open_redis, push, refused_write
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -91,7 +91,7 @@ def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Conc
             return method(self, *args, **kwargs)
         except redis.RedisError as error:
             _LOG.warning("redis failed: %s", type(error).__name__)
-            raise QueueUnavailable from None
+            raise QueueUnavailable(explain(error).detail) from None
 
     return call
 
@@ -230,7 +230,7 @@ class JobStore:
             trouble: DdsrError | None = refused_write(self._redis)
         except redis.RedisError as error:
             _LOG.warning("health: %s", type(error).__name__)
-            return QueueHealth(redis=False, trouble=QueueUnavailable("Redis does not answer"))
+            return QueueHealth(redis=False, trouble=explain(error))
         try:
             trusted = tuple(worker for worker in workers if self._trusts(worker))
         except KeyFileError as error:  # our own file is at fault: no worker can be trusted

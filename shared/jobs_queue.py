@@ -68,13 +68,22 @@ def refused_write(connection: Any) -> QueueError | None:
     """Why Redis takes no writes now, or None: asked by one that changes nothing."""
     try:
         connection.set(record_key("none"), "", xx=True)
-    except redis.ReadOnlyError:
-        return QueueUnavailable("Redis is a read-only replica")
-    except redis.OutOfMemoryError:
-        return QueueFull("Redis' memory is full")
-    except redis.ResponseError:
-        return QueueUnavailable("Redis refuses to write: its log says why")
+    except redis.RedisError as error:
+        return explain(error)
     return None
+
+
+def explain(error: redis.RedisError) -> QueueError:
+    """What an error of Redis means for a caller."""
+    if isinstance(error, redis.ReadOnlyError):
+        return QueueUnavailable("Redis is a read-only replica")
+    if isinstance(error, redis.OutOfMemoryError):
+        return QueueFull("Redis' memory is full")
+    if isinstance(error, redis.AuthenticationError):
+        return QueueUnavailable("Redis refuses the password")
+    if isinstance(error, redis.ResponseError):
+        return QueueUnavailable("Redis refuses a command: its log may say why")
+    return QueueUnavailable("Redis does not answer")
 
 
 def push(queue: Queue, job_id: str, kind: Kind, settings: QueueSettings, pipe: Any) -> None:

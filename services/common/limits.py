@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from services.common.problems import RateLimited
 from services.common.settings import ServiceSettings
-from shared.errors import QueueUnavailable
+from shared.jobs_queue import explain
 
 KEY_PREFIX = "ddsr:limits"
 Purpose = Literal["submit", "poll"]
@@ -31,7 +31,7 @@ class RateLimits:
 
         Raises:
             RateLimited: the owner is over its limit (`retry_after` holds the seconds).
-            QueueUnavailable: Redis does not answer.
+            QueueUnavailable, QueueFull: Redis does not answer, or cannot count.
         """
         item = self._items.get(purpose)
         if item is None:
@@ -39,8 +39,8 @@ class RateLimits:
         try:
             allowed = self._limiter.hit(item, purpose, owner)
             reset = None if allowed else self._limiter.get_window_stats(item, purpose, owner).reset_time
-        except redis.RedisError:
-            raise QueueUnavailable("Redis does not answer") from None
+        except redis.RedisError as error:
+            raise explain(error) from None
         if reset is not None:
             raise too_many(item, reset - time.time())
 

@@ -25,8 +25,19 @@ def test_requests_in_flight_are_served_or_refused(result: dict[str, dict[str, li
 
 
 def test_latency_of_both_phases(result: dict[str, dict[str, dict[str, float]]]) -> None:
+    """What the stack adds is the rest of the median, and cannot be nothing: the call passes four processes."""
     for phase in ("hide", "recover"):
-        assert result["latency"][phase]["median_ms"] <= result["latency"][phase]["p90_ms"]
+        found = result["latency"][phase]
+        assert found["added_ms"] == pytest.approx(found["median_ms"] - found["direct_ms"])
+        assert found["added_ms"] > 0
+        assert found["direct_ms"] > 0
+
+
+def test_latency_is_median_and_ninth_decile() -> None:
+    answers = [client.Answer(200, seconds / 1000, 0.0) for seconds in (9, 1, 2, 3, 4, 5, 6, 7, 8, 100)]
+    found = client.latency(answers)
+    assert found["median_ms"] == pytest.approx(5.5)
+    assert found["p90_ms"] == pytest.approx(9)
 
 
 def test_the_table_puts_goals_beside_the_figures(result: dict[str, object]) -> None:
@@ -54,7 +65,10 @@ def test_throughput_against_the_bare_core(tmp_path_factory: pytest.TempPathFacto
     tiny = build_tiny(tmp_path_factory.mktemp("tiny"))
     options = service.ServiceOptions(clients=4, batch=2, pictures=6, rounds=1, threads=1)
     found = service.throughput(tiny, options)
-    assert found["share"] == found["rounds"][0]["stack"] / found["rounds"][0]["core"] > 0
+    (only,) = found["rounds"]
+    assert found["share"] == pytest.approx(only["stack"] / only["core"])
+    assert 0 < found["share"] < 2, "the stack computes with the same core"
+    assert set(found["resident_mib"]) == {"after start", "after load"}
 
 
 def test_every_benchmark_has_its_bars(tmp_path: Path) -> None:

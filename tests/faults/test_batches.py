@@ -5,7 +5,7 @@ import pytest
 from tests.faults.house import House
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 def test_a_poisoned_job_fails_alone(staffed: House) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.house import House, stop_process
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 HOUR, DAY = 3600, 86_400
 SOURCE = Path(__file__).with_name("clock.c")
 

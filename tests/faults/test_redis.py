@@ -15,7 +15,7 @@ import pytest
 from tests.faults.house import House
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 def test_redis_killed_and_restarted_in_mid_job(house: House) -> None:
@@ -107,6 +107,27 @@ def test_redis_full_in_mid_job(house: House) -> None:
     house.staff()
     assert house.end(job) == "done"
     assert house.proves(job)
+
+
+def test_an_emptied_redis(staffed: House) -> None:
+    """FLUSHALL: what was accepted is lost and said to be, by every replica; the house goes on."""
+    second = staffed.replica("second")
+    done, running = staffed.submit(), staffed.submit("pause:0.3", steps=100)
+    assert staffed.end(done) == "done"
+    staffed.running(running)
+    with staffed.store() as store:
+        store.flushall()
+    for job in (done, running):
+        for url in (staffed.sender, second):
+            shown = staffed.client.get(f"{url}/jobs/{job}").json()
+            assert (shown["state"], shown["error"]["code"]) == ("failed", "worker-lost")
+            lost = staffed.client.get(f"{url}/jobs/{job}/result")
+            assert (lost.status_code, lost.json()["code"]) == (503, "worker-lost")
+            assert int(lost.headers["Retry-After"]) > 0
+        assert staffed.client.get(f"{staffed.receiver}/jobs/{job}").status_code == 404
+    until(lambda: staffed.client.get(f"{staffed.sender}/readyz").status_code == 200, 60)
+    staffed.staff()
+    assert staffed.end(staffed.submit()) == "done"
 
 
 class SmallDisk:

@@ -17,7 +17,7 @@ import pytest
 from tests.faults.house import PROMPT, UPLOAD, House
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 SLOW = {"steps": 190}
 
 

@@ -12,7 +12,7 @@ from shared.envelope import Keyring
 from tests.faults.house import House
 from tests.worker.support import ROOT, until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 def test_an_envelope_moved_to_another_job_or_service(staffed: House) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.house import House, stop_process
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 GRACE = 30  # seconds: `stop_grace_period` of the services in docker-compose.yml
 WORKERS_GRACE = 90  # what `ddsr up` gives; Compose and Kubernetes give 330
 

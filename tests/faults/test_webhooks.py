@@ -10,7 +10,7 @@ import pytest
 from tests.faults.house import House
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 class Listener(BaseHTTPRequestHandler):
@@ -54,6 +54,10 @@ def test_a_webhook_to_a_private_address(staffed: House, listener: tuple[str, lis
     job = staffed.submit(webhook=f"{url}/200")
     assert staffed.end(job) == "done"
     until(lambda: not pending(staffed, job), 30)
+    assert staffed.job(job).json()["webhook"] == {
+        "state": "given-up",
+        "reason": "the webhook leads to a private address",
+    }
     assert got == []
     assert '"reason": "the webhook leads to a private address"' in staffed.log("worker")
     assert url not in staffed.log("worker")

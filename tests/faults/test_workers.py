@@ -9,7 +9,7 @@ import pytest
 from tests.faults.house import House, stop_process
 from tests.worker.support import until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 def test_a_worker_killed_in_mid_batch(house: House) -> None:

@@ -180,8 +180,11 @@ def test_a_webhook_is_called_with_id_and_status_only(client: TestClient) -> None
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/hook"
         job = client.post("/hide", **hide_form(webhook=address), headers=ASYNC).json()["id"]
-        wait_until(lambda: received, bool)
+        news = wait_until(
+            lambda: client.get(f"/jobs/{job}").json()["webhook"], lambda found: found["state"] != "pending"
+        )
         server.shutdown()
+    assert news == {"state": "sent", "reason": None}
     assert received[0]["data"] == {"id": job, "status": "done"}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -12,7 +13,7 @@ from shared.settings import QueueSettings
 from tests.services.conftest import Clients, encoded, face, hide_form, local_client
 from tests.services.test_problems import check
 from tests.worker.redis_server import RedisServer
-from tests.worker.support import queue_settings
+from tests.worker.support import announce, queue_settings
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -100,6 +101,28 @@ def test_without_a_worker(lonely: TestClient) -> None:
     check(lonely.get("/readyz"), 503, "not-ready")
     assert lonely.get("/livez").json() == {"status": "ok"}
     assert lonely.get("/version").json()["model"] is None
+
+
+def test_readyz_says_what_is_missing(own_server: RedisServer, tmp_path: Path) -> None:
+    """A service of its own for each look: an answer is good for a second."""
+    announce(own_server)
+    pins = tmp_path / "worker.pub"
+
+    def ready(**changes: Any) -> Any:
+        with local_client(create_app(SenderSettings(), queue_settings(own_server, **changes))) as client:
+            posted = client.post("/hide", **hide_form())
+            answer = client.get("/readyz")
+            return answer.status_code, answer.json().get("detail", ""), posted.json()["code"]
+
+    with own_server.client() as admin:
+        pins.write_text("nonsense")
+        no_key = "the file of the workers' public keys holds something that is no public key"
+        assert ready(worker_keys_file=pins) == (500, no_key, "key-file")
+        admin.config_set("maxmemory", 1)
+        assert ready() == (503, "Redis' memory is full", "queue-full")
+        admin.config_set("maxmemory", 0)
+        admin.replicaof("127.0.0.1", "1")
+        assert ready() == (503, "Redis is a read-only replica", "queue-unavailable")
 
 
 def test_a_full_queue(queue: QueueSettings, worker: None) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from services.common.logs import configure_libraries, make_log, where
+from services.sender.app import SenderSettings, create_app
+from tests.services.conftest import local_client
+from tests.worker.redis_server import RedisServer
+from tests.worker.support import queue_settings
 
 
 @pytest.fixture
@@ -26,6 +30,17 @@ def test_events_are_json_lines_above_the_level(capsys: pytest.CaptureFixture[str
     (line,) = capsys.readouterr().err.splitlines()
     event = json.loads(line)
     assert (event["event"], event["job"], event["service"]) == ("loud", "abc", "sender")
+
+
+@pytest.mark.parametrize(("level", "routes"), [("info", ["/version"]), ("debug", ["/livez", "/readyz", "/version"])])
+def test_probes_are_logged_at_debug(
+    own_server: RedisServer, capsys: pytest.CaptureFixture[str], level: str, routes: list[str]
+) -> None:
+    with local_client(create_app(SenderSettings(log_level=level), queue_settings(own_server))) as client:
+        for path in ("/livez", "/readyz", "/version"):
+            client.get(path)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["route"] for line in lines if line["event"] == "request"] == routes
 
 
 def test_a_librarys_traceback_is_cut_to_type_and_place(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
