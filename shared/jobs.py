@@ -234,7 +234,7 @@ class JobStore:
         try:
             trusted = tuple(worker for worker in workers if self._trusts(worker))
         except KeyFileError as error:  # our own file is at fault: no worker can be trusted
-            trusted, trouble = (), error
+            trusted, trouble = (), KeyFileError(error.detail)  # without the traceback, which would hold this frame
         if trouble is None and not trusted:
             trouble = NoWorker("no live worker with a trusted key")
         return QueueHealth(True, queued, workers, trusted, *numbers, trouble=trouble)

@@ -8,6 +8,8 @@ import pytest
 from bench import client, nothing, report, service, workers
 from bench.stack import running, spent
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, object]:

@@ -20,6 +20,8 @@ from cli.examples import EXAMPLES
 from cli.main import EXIT_CODES, app, main
 from cli.train import configured
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-c", "import sys; sys.argv[0] = 'ddsr'; from cli.main import main; main()"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;|4[0-7])[0-9;]*m")

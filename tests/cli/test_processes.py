@@ -10,6 +10,8 @@ import pytest
 from tests.services.test_serve import allow_core_dumps
 from tests.worker.support import ROOT
 
+pytestmark = pytest.mark.timeout(300)
+
 LIMIT = """
 import resource, sys
 from typer.testing import CliRunner

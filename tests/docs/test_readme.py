@@ -25,6 +25,8 @@ from shared.recipe_files import read_recipe
 from shared.settings import StackSettings
 from tests.docs.pages import PAGES, README, ROOT, blocks, section
 
+pytestmark = pytest.mark.timeout(400)
+
 VISIT = """
 import asyncio
 from pathlib import Path

@@ -9,6 +9,8 @@ from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, face, hide_request, make_store, pixels, recover_request, until, worker_process
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_hide_and_recover_with_torch(server: RedisServer, tmp_path: Path) -> None:
     from shared.diffusion.tiny import build_tiny

@@ -19,6 +19,8 @@ from cli.supervisor import StartError
 from shared.settings import StackSettings
 from tests.worker.support import ROOT, face, pixels, until
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def settings(folder: Path) -> StackSettings:
     sender, receiver = free_ports(2)

@@ -19,6 +19,8 @@ from examples.face_verification.__main__ import NOBODY, PORTRAIT, SUBJECT, secon
 from examples.face_verification.recogniser import THRESHOLD, NoPicture, Recogniser, Seen, distance, similarity
 from examples.face_verification.story import PROMPT, WRONG_PROMPT, Outcome, Scene, StoryError, Visit, readable
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @dataclass(frozen=True)
 class Played:

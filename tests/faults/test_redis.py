@@ -72,9 +72,10 @@ def test_redis_full(house: House) -> None:
         limit = store.config_get("maxmemory")["maxmemory"]
         try:
             accepted = [house.submit() for _ in range(3)]
+            store.setrange("ballast", 10**7, b"x")  # a tenth of little would not do for a worker's connections
             room = store.info("memory")["used_memory"]
             store.config_set("maxmemory", room * 10 // 9)  # beyond nine tenths of it from now on
-            store.set("ballast", bytes(1000))
+            store.setrange("ballast", 10**7 + 10**5, b"x")
             full = house.post()
             assert (full.status_code, full.json()["code"]) == (503, "queue-full")
             worker.send_signal(signal.SIGCONT)

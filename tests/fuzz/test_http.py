@@ -15,6 +15,8 @@ from shared.jobs_records import request_key
 from tests.fuzz.conftest import EXAMPLES, LONG, OWNER, Fleet
 from tests.worker.support import ROOT
 
+pytestmark = pytest.mark.timeout(300)
+
 SHORT_EXAMPLES = 5
 
 

@@ -11,6 +11,8 @@ from load.__main__ import main
 from load.accounts import Ledger
 from load.sampler import Sample
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.mark.slow
 def test_a_short_run_balances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

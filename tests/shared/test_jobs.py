@@ -1,5 +1,6 @@
 """The contract of jobs on a real Redis, with workers that are only announced."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
 from worker.desk import Desk
 
+QUEUE_PAGE = (Path(__file__).parents[2] / "docs/queue.md").read_text()
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()
 
 
@@ -314,6 +316,43 @@ def make_other_service(server: RedisServer) -> JobStore:
     """With keys of its own."""
     settings = queue_settings(server).model_copy(update={"service_keys": server.folder / "keys" / "other-service"})
     return JobStore(open_redis(settings), settings)
+
+
+def test_the_records_fields_are_those_that_the_documents_name(server: RedisServer) -> None:
+    """docs/queue.md says what stands in Redis in the clear; a field more needs a word there."""
+    announce(server)
+    store, desk = make_store(server), make_desk(server)
+    job = store.submit("hide", hide_request(), owner=OWNER, webhook="https://example.org/")
+    desk.claim(job.id, "e1", "w1")
+    desk.progress([desk.open(job.id, "hide", "e1")], 1, 5)
+    desk.failed(job.id, "e1", WorkerLost("a detail"))
+    desk.due_webhook(60)
+    sealed = {b"webhook", b"webhook_attempts"}
+    client = server.client()
+    during = set(client.hgetall(records.record_key(job.id)))  # type: ignore[arg-type]
+    desk.end_webhook(job.id, "given-up", "a reason")
+    after = set(client.hgetall(records.record_key(job.id)))  # type: ignore[arg-type]
+    assert sealed <= during
+    assert {name.decode() for name in (during | after) - sealed} == {
+        "kind", "state", "owner", "created", "started", "finished", "step", "steps", "batch", "reply_key", "attempts",
+        "execution", "worker", "error_code", "error_detail", "webhook_end", "webhook_reason",
+    }  # fmt: skip
+    words = (
+        "kind",
+        "state",
+        "times",
+        "step",
+        "owner",
+        "reply key",
+        "attempts",
+        "execution",
+        "host name",
+        "fingerprint",
+        "detail",
+        "webhook ended",
+    )
+    (line,) = re.findall(r"\*\*In Redis in the clear:\*\*.*?\n- ", QUEUE_PAGE, re.DOTALL)
+    assert all(word in line for word in words)
 
 
 def test_an_id_without_a_service_is_none() -> None:
