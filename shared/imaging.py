@@ -10,7 +10,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -44,7 +44,8 @@ MAX_BYTES = 20 * 2**20
 MAX_SIDE = 20_000  # pixels
 MIN_SIDE = 16  # pixels; less than that is no photograph of a face
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is 75 bytes that may cost a walk over all its pixels
-COST: Mapping[str, int] = {"WEBP": 3}  # decoders that hold a picture so many times over may have a part of the pixels
+COST: Mapping[str, int] = {"WEBP": 3, "AVIF": 2}  # whose decoders take more memory may have a part of the pixels
+DEEP_COST = 2  # of HEIC with more than 8 bits
 STRIP = 2**20  # pixels that are converted at a time
 RECIPE_KEY = "ddsr-recipe"
 DESCRIPTION = 0x010E  # of EXIF
@@ -58,8 +59,10 @@ _TURNS: Mapping[int, Callable[[Pixels], Pixels]] = {
     7: lambda rgb: rgb[::-1, ::-1].transpose(1, 0, 2),
     8: lambda rgb: rgb[:, ::-1].transpose(1, 0, 2),
 }
-# Bytes that decode to something, in every interval between restart markers, and the end of a JPEG.
-_OTHER_END = b"".join(bytes(range(1, 250, 7)) + bytes((0xFF, 0xD0 + number)) for number in range(8)) + b"\xff\xd9"
+_END = b"\xff\xd9"  # of a JPEG, and what decodes to something in every interval between restart markers
+_OTHER_ENDS = tuple(
+    b"".join(s * 12 + bytes((0xFF, 0xD0 + n)) for n in range(8)) + _END for s in (b"\xb7m\xdb", b"UUU", b"\xaa3\xcc")
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def decode_photograph(
         least: pixels that the longer and the shorter side must keep; None: all of them. Sides are divided by 2, 4 or 8.
 
     Raises:
-        PictureTooLarge: beyond `limits`, by its header (of WebP a third of the pixels), or more than MAX_SCANS scans.
+        PictureTooLarge: beyond `limits`, by its header (COST: of some formats a part of the pixels), or more than MAX_SCANS scans.
         WrongPictureSize: not `size`.
         UnsupportedPicture: of no format that is taken; the text names those, and what came.
         BrokenPicture: of such a format, but damaged, truncated or tiny.
@@ -143,14 +146,15 @@ def _not_taken(kind: str | None) -> str:
 
 
 def _endless_jpeg(carrier: Carrier, limits: Limits, size: int | None, least: tuple[int, int] | None) -> Photograph:
-    """A JPEG without its end marker. It is whole if what follows its last byte cannot change the picture."""
-    one, other = (
-        _decoded("JPEG", Carrier(carrier.data + end, carrier.turn, carrier.profile), limits, size, least)
-        for end in (b"\xff\xd9", _OTHER_END)
-    )
-    if not np.array_equal(one.pixels, other.pixels):
+    """A JPEG without its end marker. It is whole if nothing that follows its last byte can change the picture."""
+
+    def ended(end: bytes) -> Photograph:
+        return _decoded("JPEG", replace(carrier, data=carrier.data + end), limits, size, least)
+
+    found = ended(_END)
+    if not all(np.array_equal(found.pixels, ended(other).pixels) for other in _OTHER_ENDS):
         raise BrokenPicture("the picture is truncated")
-    return one
+    return found
 
 
 def _decoded(
@@ -158,7 +162,8 @@ def _decoded(
 ) -> Photograph:
     with _opened(carrier.data, kind) as picture:
         width, height = picture.size
-        _check_size(width, height, limits, COST.get(kind, 1), size)
+        deep = picture.info.get("bit_depth", 8) > 8
+        _check_size(width, height, limits, DEEP_COST if deep else COST.get(kind, 1), size)
         if kind == "JPEG" and scans(carrier.data, MAX_SCANS) > MAX_SCANS:
             raise PictureTooLarge(f"the picture has more than {MAX_SCANS} scans")
         with _decoding():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import UploadFile
 
 from services.common.context import Context
+from services.common.settings import ServiceSettings
 from shared.errors import (
     BrokenPicture,
     DdsrError,
@@ -15,12 +16,11 @@ from shared.errors import (
     InvalidPrompt,
     MissingRecipe,
     NoWorker,
-    PictureTooLarge,
     PromptTooLong,
     QueueUnavailable,
     RecipeMismatch,
 )
-from shared.imaging import Pixels, decode_upload, read_recipe
+from shared.imaging import Limits, Pixels, decode_photograph, read_recipe
 from shared.jobs import Picture
 from shared.recipe import Recipe
 
@@ -66,16 +66,17 @@ def upright_picture(context: Context, data: bytes, size: int | None = None) -> P
 
     `size`: the edge that it must have. Whatever has another is not decoded.
     """
-    settings = context.settings
-    with _decoding():
-        rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels, size=size)
-    if max(rgb.shape) > settings.max_side:
-        raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
-    return rgb
+    with decoding():
+        return decode_photograph(data, limits_of(context.settings), size=size).pixels
+
+
+def limits_of(settings: ServiceSettings) -> Limits:
+    """Which pictures this service decodes."""
+    return Limits(settings.max_body_bytes, settings.max_pixels, settings.max_side)
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Decoders raise what they like on a malformed file (`struct.error` for an EXIF), and may quote it."""
     try:
         yield
@@ -116,7 +117,7 @@ def take_recipe(given: str | None, stego: bytes, models: Container[str], most_st
         RecipeError: it cannot be read. RecipeMismatch: it belongs to another model or version.
         InvalidOption: it asks for more steps than this service computes.
     """
-    with _decoding():
+    with decoding():
         text = given or read_recipe(stego)
     if not text:
         raise MissingRecipe("the stego carries no recipe; send the field `recipe`")

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.imaging import MAX_PIXELS, MAX_SIDE
+
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -37,9 +39,9 @@ class ServiceSettings(BaseSettings):
 
     max_body_bytes: int = Field(default=12 * MIB, ge=1024)
     max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     max_prompt: int = Field(default=256, ge=1, description="characters")
-    max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
+    max_side: int = Field(default=MAX_SIDE, ge=1, description="pixels of one side of a picture")
     max_steps: int = Field(default=200, ge=1, le=1000)
     max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
     max_waiting: int = Field(
