@@ -53,7 +53,8 @@ def to_srgb(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] |
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        transform = ImageCms.buildTransform(source, srgb, given, "RGB")
+        exact = ImageCms.Flags.NOOPTIMIZE if given == "L" else ImageCms.Flags.NONE  # its shortcut is 10 levels off
+        transform = ImageCms.buildTransform(source, srgb, given, "RGB", flags=exact)
         probe = _probe(given)
         moved = np.asarray(ImageCms.applyTransform(probe, transform), np.int16) - np.asarray(probe.convert("RGB"))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import NoFace, SeveralFaces
-from shared.imaging import Limits, Photograph, Pixels, cut_square, decode_photograph, fit_square
+from shared.imaging import LIMITS, Limits, Photograph, Pixels, cut_square, decode_photograph, fit_square
 
 Face = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 FaceCrop = Literal["auto", "centre", "face", "none"]
@@ -40,7 +40,7 @@ class Box:
 
 
 def decode_and_fit(
-    data: bytes, size: int, crop: FaceCrop = "auto", limits: Limits = Limits()
+    data: bytes, size: int, crop: FaceCrop = "auto", limits: Limits = LIMITS
 ) -> tuple[Pixels, Box | None]:
     """A file to the picture that is hidden: `decode_photograph`, then `fit_picture`, and their errors.
 

@@ -74,6 +74,9 @@ class Limits:
     side: int = MAX_SIDE
 
 
+LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Photograph:
     """A picture, perhaps smaller than its file.
@@ -111,7 +114,7 @@ def decode_upload(
 
 
 def decode_photograph(
-    data: bytes, limits: Limits = Limits(), *, size: int | None = None, least: tuple[int, int] | None = None
+    data: bytes, limits: Limits = LIMITS, *, size: int | None = None, least: tuple[int, int] | None = None
 ) -> Photograph:
     """Decode an untrusted picture file, reduced where it is larger than needed.
 
@@ -120,7 +123,8 @@ def decode_photograph(
         least: pixels that the longer and the shorter side must keep; None: all of them. Sides are divided by 2, 4 or 8.
 
     Raises:
-        PictureTooLarge: beyond `limits`, by its header (COST: of some formats a part of the pixels), or more than MAX_SCANS scans.
+        PictureTooLarge: beyond `limits`, by its header (of some formats a part of the pixels, see COST), or more
+            scans than MAX_SCANS.
         WrongPictureSize: not `size`.
         UnsupportedPicture: of no format that is taken; the text names those, and what came.
         BrokenPicture: of such a format, but damaged, truncated or tiny.
@@ -283,6 +287,8 @@ def _of_eight_bits(picture: Image.Image, depth: int) -> Image.Image:
     Pillow's range, 0..255. A copy, so that the caller's `info` stays.
     """
     value, picture = picture.info.get("transparency"), picture.copy()
+    if picture.mode == "La":
+        return picture.convert("LA")
     if picture.mode[0] not in "IF":
         if depth == 16 and isinstance(value, tuple):
             picture.info["transparency"] = tuple(one >> 8 for one in value)

@@ -49,6 +49,7 @@ async def _deliberate(request: Request, error: Exception) -> JSONResponse:
 async def _framework(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     kind, detail = _FRAMEWORK.get(error.status_code, (DdsrError, ""))
+    detail = error.detail if kind is BodyTooLarge else detail  # it names the limit
     headers = dict(error.headers or {})
     if error.status_code == 405 and (methods := _methods(request)):
         headers["Allow"] = ", ".join(methods)

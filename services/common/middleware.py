@@ -128,7 +128,7 @@ class BodyLimit:
         async def counting() -> Message:
             nonlocal counted, complete
             if total > self.max_bytes:
-                raise HTTPException(BodyTooLarge.status)
+                raise HTTPException(BodyTooLarge.status, f"a body has at most {self.max_bytes} bytes here")
             if complete:
                 return await receive()
             with anyio.move_on_after(deadline - anyio.current_time()) as timer:
@@ -138,7 +138,7 @@ class BodyLimit:
             counted += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if counted > self.max_bytes:
-                raise HTTPException(BodyTooLarge.status)
+                raise HTTPException(BodyTooLarge.status, f"a body has at most {self.max_bytes} bytes here")
             return message
 
         await self.app(scope, counting, send)

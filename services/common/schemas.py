@@ -91,7 +91,7 @@ class CropBox(BaseModel):
 class SubmittedJob(Job):
     """A job in the answer to its submission."""
 
-    crop: CropBox | None = Field(default=None, description="what was cut out; null with `crop=none`")
+    crop: CropBox | None = Field(default=None, description="what was cut out; absent with `crop=none`")
 
 
 class Alive(BaseModel):

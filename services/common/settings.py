@@ -37,7 +37,7 @@ class ServiceSettings(BaseSettings):
         default=(), description="origins whose pages may call this service (CORS); parted by spaces or commas"
     )
 
-    max_body_bytes: int = Field(default=12 * MIB, ge=1024)
+    max_body_bytes: int = Field(default=16 * MIB, ge=1024)
     max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     max_prompt: int = Field(default=256, ge=1, description="characters")
