@@ -38,6 +38,7 @@ _SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
 }
 _KINDS = [(name, re.compile(b"|".join(some), re.DOTALL)) for name, some in _SIGNATURES.items()]
 _LOOK_FOR_BRANDS = 256  # bytes of a file's beginning
+TURNING_BOX = re.compile(rb"\0\0\0\x09(irot|imir)")  # of AVIF and HEIF
 _EXIF_ITEM = re.compile(rb"(infe[\2\3].{7}(?:..)?)Exif", re.DOTALL)
 _COLOUR_BOX = re.compile(rb"colrnclx(.{6})", re.DOTALL)
 
@@ -181,7 +182,10 @@ def _jpeg(data: bytes) -> Carrier:
 
 
 def _says_transform(code: int, body: bytes) -> bool:
-    return (code == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 14) or (code == 0xEE and body[:5] == b"Adobe")
+    """Whether a whole APP0 of JFIF, or APP14 of Adobe."""
+    return (code == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 14) or (
+        code == 0xEE and body[:5] == b"Adobe" and len(body) >= 12
+    )
 
 
 def _avif(data: bytes) -> Carrier:

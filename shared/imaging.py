@@ -20,6 +20,7 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 from shared.carriers import (
     MAX_PROFILE,
     TAKEN,
+    TURNING_BOX,
     Carrier,
     exif_of,
     jpeg_comment,
@@ -153,7 +154,7 @@ def _endless_jpeg(carrier: Carrier, limits: Limits, size: int | None, least: tup
     """A JPEG without its end marker. It is whole if nothing that follows its last byte can change the picture."""
 
     def ended(end: bytes) -> Photograph:
-        return _decoded("JPEG", replace(carrier, data=carrier.data + end), limits, size, least)
+        return _decoded("JPEG", replace(carrier, data=carrier.data.rstrip(b"\xff") + end), limits, size, least)
 
     found = ended(_END)
     if not all(np.array_equal(found.pixels, ended(other).pixels) for other in _OTHER_ENDS):
@@ -176,7 +177,7 @@ def _decoded(
                 picture.draft(None, (width // factor, height // factor))
                 factor = 1 if picture.size != (width, height) else factor
             picture.load()
-            turn = _turn(picture) if carrier.turn is None else carrier.turn
+            turn = _turn(picture, carrier.data) if carrier.turn is None else carrier.turn
             profile = _profile(picture, carrier)
             rgb = _flat(picture, to_srgb(profile, picture.mode) if profile else None, factor, carrier.depth)
     if turn in _TURNS:
@@ -201,9 +202,15 @@ def _factor(width: int, height: int, least: tuple[int, int]) -> int:
     return next((f for f in _FACTORS if longer // f >= least[0] and shorter // f >= least[1]), 1)
 
 
-def _turn(picture: Image.Image) -> int:
-    """HEIC is upright already: its decoder has turned it by the file's boxes."""
-    return 1 if picture.format == "HEIF" else orientation(exif_of(picture))
+def _turn(picture: Image.Image, data: bytes) -> int:
+    """A decoder of HEIC has turned the picture by the file's boxes; where there are none, EXIF says how it lies."""
+    if picture.format != "HEIF":
+        return orientation(exif_of(picture))
+    import pillow_heif
+
+    if TURNING_BOX.search(data):
+        return 1
+    return orientation(pillow_heif.open_heif(io.BytesIO(data)).info.get("exif"))  # its plugin mixes XMP into it
 
 
 def _profile(picture: Image.Image, carrier: Carrier) -> bytes | None:

@@ -81,3 +81,29 @@ def test_strips_meet(mode: str) -> None:
         whole = again.convert("RGBA")
     wanted = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
     np.testing.assert_array_equal(decode_upload(file.getvalue()), np.asarray(wanted))
+
+
+LARGE = """
+import json, resource, sys
+from pathlib import Path
+from shared.faces import decode_and_fit
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+data = Path(sys.argv[1]).read_bytes()
+decode_and_fit(Path(sys.argv[2]).read_bytes(), 128)
+before = peak()
+decode_and_fit(data, 128)
+print(json.dumps(peak() - before))
+"""
+
+
+def test_fifty_million_pixels_of_a_telephone_take_less_than_twelve_did(tmp_path: Path) -> None:
+    """Twelve million took 7 bytes a pixel, before JPEG was decoded smaller. The detector is loaded before."""
+    small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
+    Image.new("RGB", (100, 100)).save(small, "JPEG")
+    Image.linear_gradient("L").resize((8160, 6144)).convert("RGB").save(large, "JPEG")
+    command = [sys.executable, "-c", LARGE, str(large), str(small)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert json.loads(done.stdout) < 7 * 12_000_000
