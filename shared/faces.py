@@ -21,7 +21,7 @@ Face = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 FaceCrop = Literal["auto", "centre", "face", "none"]
 Cut = Literal["face", "centre"]
 
-LOOK_AT = 1120  # pixels of the longer side that the detector sees; it finds faces of 75 of them and more
+LOOK_AT = 1072  # pixels of the longer side that the detector sees; it finds faces of 75 of them and more
 MOST_ENLARGED = 2.0
 ENOUGH = 3  # times the model's size that a photograph's longer side keeps at least
 FACE_SHARE = 0.56  # width of the detector's box in a picture such as the embedded model was trained on, and where

@@ -61,7 +61,7 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
     def raising(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("services.common.intake.decode_upload", raising)
+    monkeypatch.setattr("services.common.intake.decode_photograph", raising)
     monkeypatch.setattr("services.common.intake.read_recipe", raising)
     for call in (lambda: upright_picture(context(), b"", 32), lambda: take_recipe(None, b"", [], 200)):
         with pytest.raises(BrokenPicture) as caught:
