@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from shared.errors import InputError, InvalidPrompt, MissingRecipe, RecipeError
-from shared.faces import Box, FaceCrop, fit_picture
+from shared.faces import Box, FaceCrop, decode_and_fit
 from shared.imaging import (
     MEDIA_TYPES,
     PictureFormat,
@@ -68,8 +68,8 @@ def hide(
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
     format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
     crop: Annotated[
-        str, typer.Option(help="centre; face: around the one face; none: it has the model's size.")
-    ] = "centre",
+        str, typer.Option(help="auto: the one face, else the centre; centre; face; none: it has the model's size.")
+    ] = "auto",
     model: Model = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -91,7 +91,7 @@ def hide(
     boxes: dict[Path, Box | None] = {}
 
     def read(path: Path) -> Pixels:
-        pixels, boxes[path] = fit_picture(decode_upload(path.read_bytes()), loaded.image_size, chosen)
+        pixels, boxes[path] = decode_and_fit(path.read_bytes(), loaded.image_size, chosen)
         return pixels
 
     good = report.readable(faces, read)
@@ -247,7 +247,9 @@ def _crop(crop: str) -> FaceCrop:
 
 def _cut(box: Box | None) -> dict[str, object]:
     """For --json: what was cut from the upright picture."""
-    return {} if box is None else {"crop": {"left": box.left, "top": box.top, "width": box.side, "height": box.side}}
+    if box is None:
+        return {}
+    return {"crop": {"left": box.left, "top": box.top, "width": box.side, "height": box.side, "of": box.of}}
 
 
 def _sidecar(target: Path) -> Path:

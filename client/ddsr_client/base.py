@@ -37,7 +37,7 @@ class ClientBase:
 
 
 class HandleBase:
-    """Kind and id of a job, and what was cut out for it with `crop="face"`."""
+    """Kind and id of a job, and what was cut out for it."""
 
     def __init__(self, started: Started) -> None:
         self._started = started

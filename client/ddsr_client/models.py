@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Kind = Literal["hide", "recover"]
 PictureFormat = Literal["png", "jpeg", "webp"]
-Crop = Literal["centre", "face", "none"]
+Crop = Literal["auto", "centre", "face", "none"]
 
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})
@@ -15,18 +15,20 @@ TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})
 
 @dataclass(frozen=True)
 class Box:
-    """What `crop="face"` cut out of the upright upload, in its pixels."""
+    """What was cut out of the upright upload, in its pixels, and around what: `face` or `centre`."""
 
     left: int
     top: int
     width: int
     height: int
+    of: str | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> "Box | None":
-        """From the header `DDSR-Crop`, such as `left=412, top=96, width=640, height=640`; None for anything else."""
+        """From `DDSR-Crop`, such as `left=412, top=96, width=640, height=640, of=face`; None for anything else."""
         found = dict(re.findall(r"(left|top|width|height)=(\d+)", text or ""))
-        return cls(**{name: int(value) for name, value in found.items()}) if len(found) == 4 else None
+        of = re.search(r"\bof=([a-z]+)", text or "")
+        return cls(**{k: int(v) for k, v in found.items()}, of=of and of[1]) if len(found) == 4 else None
 
 
 @dataclass(frozen=True)

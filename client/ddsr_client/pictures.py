@@ -27,7 +27,7 @@ class Picture:
         recipe: of a stego, the public parameters that the receiver needs. They are in the file too.
         job_id: the job that made it.
         seconds: of computation, as the service measured them.
-        crop: of a stego made with `crop="face"`, what was cut out.
+        crop: of a stego, what was cut out of the photograph; None with `crop="none"`.
     """
 
     data: bytes

@@ -87,7 +87,8 @@ def accepted(context: Context, view: JobView, headers: dict[str, str], crop: Box
     """202 with the job and where to ask for it."""
     job: Job = Job.of(view)
     if crop is not None:
-        job = SubmittedJob(**dict(job), crop=CropBox(left=crop.left, top=crop.top, width=crop.side, height=crop.side))
+        box = CropBox(left=crop.left, top=crop.top, width=crop.side, height=crop.side, of=crop.of)
+        job = SubmittedJob(**dict(job), crop=box)
     extra = {
         "Location": job.links.self,
         "Retry-After": str(context.settings.retry_after),
@@ -99,7 +100,8 @@ def accepted(context: Context, view: JobView, headers: dict[str, str], crop: Box
 def cropped(response: Response, crop: Box | None) -> Response:
     """`DDSR-Crop`, a dictionary of structured fields (RFC 9651), where something was cut out."""
     if crop is not None:
-        response.headers["DDSR-Crop"] = f"left={crop.left}, top={crop.top}, width={crop.side}, height={crop.side}"
+        square = f"left={crop.left}, top={crop.top}, width={crop.side}, height={crop.side}"
+        response.headers["DDSR-Crop"] = f"{square}, of={crop.of}"
     return response
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from fastapi import UploadFile
 
 from services.common.context import Context
+from services.common.settings import ServiceSettings
 from shared.errors import (
     BrokenPicture,
     DdsrError,
     InvalidOption,
     NoWorker,
-    PictureTooLarge,
     RecipeMismatch,
 )
-from shared.imaging import Pixels, decode_upload, fit_square
+from shared.imaging import Limits, Pixels, decode_photograph, fit_square
 from shared.jobs import Picture
 from shared.prompts import canonical_prompt
 from shared.recipe import VERSION, Recipe
@@ -70,16 +70,17 @@ def upright_picture(context: Context, data: bytes, size: int | None = None) -> P
 
     `size`: the edge that it must have. Whatever has another is not decoded.
     """
-    settings = context.settings
-    with _decoding():
-        rgb = decode_upload(data, max_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels, size=size)
-    if max(rgb.shape) > settings.max_side:
-        raise PictureTooLarge(f"a side has at most {settings.max_side} pixels")
-    return rgb
+    with decoding():
+        return decode_photograph(data, limits_of(context.settings), size=size).pixels
+
+
+def limits_of(settings: ServiceSettings) -> Limits:
+    """Which pictures this service decodes."""
+    return Limits(settings.max_body_bytes, settings.max_pixels, settings.max_side)
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Decoders raise what they like on a malformed file (`struct.error` for an EXIF), and may quote it."""
     try:
         yield
@@ -105,6 +106,14 @@ def check_steps(steps: int | None, most: int) -> int | None:
     if steps is not None and steps > most:
         raise InvalidOption(f"steps is at most {most} here; take fewer")
     return steps
+
+
+def is_sealed(given: str | None, stego: bytes) -> bool:
+    """Whether a stego is of the scheme `sealed`, as far as its recipe can be read: such a one may have any size."""
+    try:
+        return choose_recipe(stego, given).scheme == "sealed"
+    except DdsrError:
+        return False
 
 
 def take_recipe(given: str | None, stego: bytes, models: Container[str], most_steps: int) -> Recipe:

@@ -54,7 +54,7 @@ EVERYWHERE = (SecretInQuery, DdsrError)
 KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
 EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
 EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
-CROP_EXAMPLE = "left=412, top=96, width=640, height=640"
+CROP_EXAMPLE = "left=412, top=96, width=640, height=640, of=face"
 EXAMPLE_RECIPE = "ddsr3.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 
@@ -64,7 +64,7 @@ HEADERS: Mapping[str, tuple[str, str]] = {
     "Retry-After": ("Seconds after which to ask again", "2"),
     "Preference-Applied": ("The part of `Prefer` that was followed", "wait=30"),
     "DDSR-Recipe": ("The public parameters that the receiver needs, in one line", EXAMPLE_RECIPE),
-    "DDSR-Crop": ("With `crop=face`: what was cut from the upright picture", CROP_EXAMPLE),
+    "DDSR-Crop": ("What was cut from the upright picture, and around what", CROP_EXAMPLE),
     "DDSR-Authentic": ("Of `sealed`: whether the face is the sender's (`true`) or a decoy (`false`)", "true"),
     "DDSR-Job": ("Id of the job", EXAMPLE_JOB),
     "Server-Timing": ("Seconds of computation, in milliseconds", "compute;dur=4210"),
@@ -144,7 +144,7 @@ def submission_docs(
     `form` is an example of its body, `accepted` the body of 202 where it is more than the job, `headers` are those
     that this route alone adds to its answers.
     """
-    encoding = {file_field: {"contentType": "image/png, image/jpeg, image/webp"}}
+    encoding = {file_field: {"contentType": "image/png, image/jpeg, image/webp, image/avif, image/heic"}}
     return {
         "responses": {
             200: {

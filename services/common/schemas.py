@@ -96,12 +96,13 @@ class CropBox(BaseModel):
     top: int = Field(ge=0, examples=[96])
     width: int = Field(ge=1, examples=[640])
     height: int = Field(ge=1, examples=[640])
+    of: Literal["face", "centre"] = Field(examples=["face"])
 
 
 class SubmittedJob(Job):
     """A job in the answer to its submission."""
 
-    crop: CropBox | None = Field(default=None, description="what was cut out; with `crop=face` only")
+    crop: CropBox | None = Field(default=None, description="what was cut out; absent with `crop=none`")
 
 
 class Alive(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.imaging import MAX_PIXELS, MAX_SIDE
 from shared.limits import DEFAULT_SCHEME, MAX_PROMPT, MAX_STEPS, Scheme
 
 MIB = 1024 * 1024
@@ -37,13 +38,13 @@ class ServiceSettings(BaseSettings):
         default=(), description="origins whose pages may call this service (CORS); parted by spaces or commas"
     )
 
-    max_body_bytes: int = Field(default=12 * MIB, ge=1024)
+    max_body_bytes: int = Field(default=16 * MIB, ge=1024)
     max_field_bytes: int = Field(default=16 * 1024, ge=1024, description="of one text field of a form")
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     max_prompt: int = Field(
         default=MAX_PROMPT, ge=1, le=MAX_PROMPT, description="characters of a prompt's canonical form"
     )
-    max_side: int = Field(default=20_000, ge=1, description="pixels of one side of a picture")
+    max_side: int = Field(default=MAX_SIDE, ge=1, description="pixels of one side of a picture")
     max_steps: int = Field(default=MAX_STEPS, ge=1, le=MAX_STEPS)
     max_uploads: int = Field(default=32, ge=1, description="requests with a body held in memory at a time")
     max_waiting: int = Field(

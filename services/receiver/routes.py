@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Header, Request, Response
 
 from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
-from services.common.intake import check_prompt, fleet_of, take_picture, take_recipe, take_upload
+from services.common.intake import check_prompt, fleet_of, is_sealed, take_picture, take_recipe, take_upload
 from services.common.openapi import submission_docs
 from services.common.preferences import Preference
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
@@ -58,8 +58,9 @@ async def _read(request: Request, context: Context, form: RecoverForm, preferenc
     chosen = picture_format(request, None, preference)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
+    scaled = await context.compute(is_sealed, form.recipe, data)
+    picture = await take_picture(context, data, fleet.size, scaled=scaled)
     recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
-    picture = await take_picture(context, data, fleet.size, scaled=recipe.scheme == "sealed")
     prompt = form.identity_prompt
     check_prompt(prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt, recipe.version)
     return RecoverRequest(picture, prompt, recipe.to_text(), chosen, form.decoy)

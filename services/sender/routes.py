@@ -6,14 +6,14 @@ from fastapi import APIRouter, Form, Header, Request, Response
 
 from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
-from services.common.intake import check_prompt, check_steps, fleet_of, take_upload, upright_picture
+from services.common.intake import check_prompt, check_steps, decoding, fleet_of, limits_of, take_upload
 from services.common.openapi import submission_docs
 from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.sender.schemas import HideForm
 from shared.errors import ChannelTooPoor, InvalidOption, NoFace, SeveralFaces
-from shared.faces import Box, FaceCrop, fit_picture
+from shared.faces import Box, FaceCrop, decode_and_fit
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, Picture
 from shared.limits import DEFAULT_CHANNEL, DEFAULT_FACE_SIZE, FACE_SIZES, Channel, Scheme
@@ -42,8 +42,8 @@ async def hide(
 ) -> Response:
     """The answer is the picture, with its recipe in `DDSR-Recipe`; or 202 and a job, as `Prefer` asks.
 
-    With `crop=face`, `DDSR-Crop` (and `crop` in the job of a 202) says what was cut from the upright picture. It is
-    said here only: the queue is not told where in a photograph a face was.
+    `DDSR-Crop` (and `crop` in the job of a 202) says what was cut from the upright picture, and whether it was the
+    face or the centre. It is said here only: the queue is not told where in a photograph a face was.
     """
     context = context_of(request)
     job, box = await _read(request, context, form, preference_of(context, headers))
@@ -89,5 +89,6 @@ def _way(form: HideForm, default: Scheme, chosen: PictureFormat) -> tuple[Scheme
 
 
 def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:
-    rgb, box = fit_picture(upright_picture(context, data, size if crop == "none" else None), size, crop)
+    with decoding():
+        rgb, box = decode_and_fit(data, size, crop, limits_of(context.settings))
     return Picture.from_array(rgb), box

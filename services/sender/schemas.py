@@ -18,7 +18,10 @@ class HideForm(BaseModel):
 
     image: Annotated[
         UploadFile,
-        Field(description="The face: JPEG, PNG or WebP, by content. Turned by its EXIF; all metadata is dropped"),
+        Field(
+            description="The face: JPEG, PNG, WebP, AVIF or HEIC, by content. Turned by its EXIF, "
+            "converted to sRGB; all metadata is dropped"
+        ),
     ]
     identity_prompt: Annotated[
         SecretStr,
@@ -85,11 +88,12 @@ class HideForm(BaseModel):
     crop: Annotated[
         FaceCrop,
         Field(
-            default="centre",
-            description="`centre` cuts the largest centred square and resizes it to the model's size; "
-            "`face` finds the one face and cuts the square around it; "
+            default="auto",
+            description="`auto` cuts the square around the face if exactly one is found, else as `centre`; "
+            "`centre` cuts the largest centred square and resizes it to the model's size; "
+            "`face` finds the one face, or says that there is none, or several; "
             "`none` demands a picture of exactly the model's size",
-            examples=["centre"],
+            examples=["auto"],
         ),
     ]
     webhook: Webhook

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from shared.errors import PictureTooLarge
-from shared.imaging import WEBP_COST, decode_upload
+from shared.imaging import COST, decode_upload
 from tests.worker.support import ROOT
 
 SIDE = 4000
@@ -37,16 +37,16 @@ def test_a_small_file_of_many_pixels_takes_little_memory(mode: str, form: str, t
     Image.new(mode, (SIDE, SIDE)).save(file, form)
     command = [sys.executable, "-c", PEAK, str(file)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    budget = 9 * (WEBP_COST if form == "WEBP" else 1)  # bytes a pixel: 4 of Pillow's, 3 of ours
+    budget = 9 * COST.get(form, 1)  # bytes a pixel: 4 of Pillow's, 3 of ours
     assert json.loads(done.stdout) < budget * SIDE * SIDE
 
 
 def test_webp_may_have_a_third_of_the_pixels() -> None:
     file = io.BytesIO()
     Image.new("RGB", (60, 60)).save(file, "WEBP")
-    assert decode_upload(file.getvalue(), max_pixels=WEBP_COST * 3600).shape == (60, 60, 3)
+    assert decode_upload(file.getvalue(), max_pixels=COST["WEBP"] * 3600).shape == (60, 60, 3)
     with pytest.raises(PictureTooLarge):
-        decode_upload(file.getvalue(), max_pixels=WEBP_COST * 3600 - 1)
+        decode_upload(file.getvalue(), max_pixels=COST["WEBP"] * 3600 - 1)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
@@ -81,3 +81,29 @@ def test_strips_meet(mode: str) -> None:
         whole = again.convert("RGBA")
     wanted = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
     np.testing.assert_array_equal(decode_upload(file.getvalue()), np.asarray(wanted))
+
+
+LARGE = """
+import json, resource, sys
+from pathlib import Path
+from shared.faces import decode_and_fit
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+data = Path(sys.argv[1]).read_bytes()
+decode_and_fit(Path(sys.argv[2]).read_bytes(), 128)
+before = peak()
+decode_and_fit(data, 128)
+print(json.dumps(peak() - before))
+"""
+
+
+def test_fifty_million_pixels_of_a_telephone_take_less_than_twelve_did(tmp_path: Path) -> None:
+    """Twelve million took 7 bytes a pixel, before JPEG was decoded smaller. The detector is loaded before."""
+    small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
+    Image.new("RGB", (100, 100)).save(small, "JPEG")
+    Image.linear_gradient("L").resize((8160, 6144)).convert("RGB").save(large, "JPEG")
+    command = [sys.executable, "-c", LARGE, str(large), str(small)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert json.loads(done.stdout) < 7 * 12_000_000

@@ -62,7 +62,7 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
     def raising(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("services.common.intake.decode_upload", raising)
+    monkeypatch.setattr("services.common.intake.decode_photograph", raising)
     with pytest.raises(BrokenPicture) as caught:
         upright_picture(context(), b"", 32)
     assert "canary" not in str(caught.value)

@@ -20,7 +20,9 @@ ASYNC = {"Prefer": "respond-async"}
 
 def test_a_body_too_large_by_its_own_account(sender: Clients) -> None:
     client = sender(max_body_bytes=2048)
-    check(client.post("/hide", **hide_form(image=bytes(4000))), 413, "body-too-large")
+    refused = client.post("/hide", **hide_form(image=bytes(4000)))
+    check(refused, 413, "body-too-large")
+    assert "2048 bytes" in refused.json()["detail"]
 
 
 def test_a_body_is_counted_as_it_arrives(sender: Clients) -> None:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from shared.errors import NoFace, SeveralFaces, WrongPictureSize
-from shared.faces import face_box, find_faces, fit_picture
-from shared.imaging import Pixels, decode_upload, fit_square
+from shared.faces import Box, decode_and_fit, face_box, find_faces, fit_picture
+from shared.imaging import Photograph, Pixels, decode_upload, encode_picture, fit_square
 
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.jpg"
 
@@ -47,7 +47,7 @@ def test_the_crop_is_about_the_face(width: int, height: int, left: int, top: int
     assert abs(box.left + box.side / 2 - (left + edge / 2)) < edge / 5
     assert abs(box.top + box.side / 2 - (top + edge / 2)) < edge / 5
     assert 0.5 * edge < box.side < 1.2 * edge
-    pixels, said = fit_picture(rgb, 128, "face")
+    pixels, said = fit_picture(Photograph.of(rgb), 128, "face")
     assert said == box
     assert pixels.shape == (128, 128, 3)
     part = rgb[box.top : box.top + box.side, box.left : box.left + box.side]
@@ -89,8 +89,50 @@ def test_no_face_and_several_say_what_to_do() -> None:
 
 def test_the_other_crops_are_those_of_fit_square() -> None:
     rgb = photograph(900, 600)
-    pixels, box = fit_picture(rgb, 64)
-    assert box is None
-    np.testing.assert_array_equal(pixels, fit_square(rgb, 64, "centre"))
+    for crop in ("centre", "auto"):
+        pixels, box = fit_picture(Photograph.of(rgb), 64, crop)
+        assert box == Box(150, 0, 600, "centre")
+        np.testing.assert_array_equal(pixels, fit_square(rgb, 64, "centre"))
     with pytest.raises(WrongPictureSize):
-        fit_picture(rgb, 64, "none")
+        fit_picture(Photograph.of(rgb), 64, "none")
+
+
+def test_auto_takes_the_one_face_and_of_several_the_centre() -> None:
+    one = Photograph.of(photograph(900, 600, (600, 180, 232)))
+    assert fit_picture(one, 64)[1] == face_box(one.pixels)
+    two = Photograph.of(photograph(900, 600, (50, 100, 260), (560, 250, 240)))
+    assert fit_picture(two, 64)[1] == Box(150, 0, 600, "centre")
+
+
+def test_auto_leaves_a_picture_of_the_models_size_as_it_is() -> None:
+    cut = np.asarray(portrait(256))
+    assert find_faces(cut)
+    pixels, box = fit_picture(Photograph.of(cut), 256)
+    np.testing.assert_array_equal(pixels, cut)
+    assert box == Box(0, 0, 256, "centre")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_face_is_found_and_framed_as_it_lies(turns: int) -> None:
+    upright = photograph(900, 600, (600, 180, 232))
+    expected = face_box(upright)
+    box = face_box(np.ascontiguousarray(np.rot90(upright, turns)))
+    part = np.zeros((600, 900), bool)
+    part[expected.top : expected.top + expected.side, expected.left : expected.left + expected.side] = True
+    rows, columns = np.nonzero(np.rot90(part, turns))
+    assert abs(box.left + box.side / 2 - columns.mean()) < 12
+    assert abs(box.top + box.side / 2 - rows.mean()) < 12
+    assert 0.8 < box.side / expected.side < 1.25  # the detector's sizes are in steps of 5/6
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_the_box_of_a_large_photograph_counts_in_its_own_pixels(form: str) -> None:
+    """It is decoded smaller; what is cut out is the same part, to the detector's accuracy."""
+    rgb = photograph(5000, 3334, (3300, 1000, 1300))
+    pixels, box = decode_and_fit(encode_picture(rgb, form), 128)  # type: ignore[arg-type]
+    assert box is not None
+    assert box.of == "face"
+    assert abs(box.left + box.side / 2 - 3950) < 130
+    assert abs(box.top + box.side / 2 - 1650) < 130
+    part = rgb[box.top : box.top + box.side, box.left : box.left + box.side]
+    assert np.abs(pixels.astype(float) - fit_square(part, 128)).mean() < 3
