@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from shared.carriers import kind_of
 from shared.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture
-from shared.imaging import COST, decode_upload, read_recipe
+from shared.imaging import COST, decode_upload
+from shared.recipe_files import read_recipe
 from tests.shared.test_colour import chunk, colours, png, saved
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
