@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from cli.main import app, main
 from shared.diffusion.tiny import build_tiny
+from shared.errors import InvalidPrompt
 from shared.recipe_files import read_recipe
 from tests.shared.test_faces import photograph
 
@@ -89,6 +90,45 @@ def test_a_prompt_file_goes_before_the_environment(model: Path, face: Path, tmp_
     ddsr(*recover, "-o", tmp_path / "a.png", secret="from the file")
     ddsr(*recover, "-o", tmp_path / "b.png", "--identity-prompt-file", tmp_path / "p")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_same_words_of_another_file_are_the_same_secret(model: Path, face: Path, tmp_path: Path) -> None:
+    files = {"a": b"Caf\xc3\xa9 kiosk\n", "b": b"\xef\xbb\xbfcaf\xc3\xa9 kiosk\r\n"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    hide(model, face, "-o", tmp_path / "s.png", "--identity-prompt-file", tmp_path / "a")
+    for name in files:
+        ddsr("recover", tmp_path / "s.png", "-o", tmp_path / f"{name}.png", "--model", model,
+             "--identity-prompt-file", tmp_path / name, secret=None)  # fmt: skip
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_prompt_file_that_is_no_utf_8_is_refused(model: Path, face: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes("café".encode("utf-16"))
+    output = CliRunner().invoke(
+        app,
+        [
+            "hide",
+            str(face),
+            "-o",
+            str(tmp_path / "s.png"),
+            "--disguise",
+            "a",
+            "--identity-prompt-file",
+            str(tmp_path / "p"),
+        ],
+    )
+    assert isinstance(output.exception, InvalidPrompt)
+    assert "UTF-8" in str(output.exception)
+
+
+def test_a_recipe_that_contradicts_the_file_is_refused(model: Path, face: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        hide(model, face, "-o", tmp_path / f"{name}.png")
+    recover = ["recover", tmp_path / "one.png", "-o", tmp_path / "b.png", "--model", model, "--recipe"]
+    assert "not the one inside" in ddsr(*recover, tmp_path / "two.png.recipe", code=1)
+    (tmp_path / "wrapped").write_text("DDSR-Recipe: " + (tmp_path / "one.png.recipe").read_text())
+    ddsr(*recover, tmp_path / "wrapped")
 
 
 def said_by_main(

@@ -51,6 +51,22 @@ def test_a_secret_shows_itself_to_nobody(tmp_path: Path, monkeypatch: pytest.Mon
     assert Secret.from_file(file).reveal() == WORDS == Secret.from_environment("DDSR_IDENTITY_PROMPT").reveal()
 
 
+@pytest.mark.parametrize("data", [WORDS.encode(), b"\xef\xbb\xbf" + WORDS.encode() + b"\r\n", WORDS.encode() + b"\n"])
+def test_a_prompt_file_with_a_mark_and_a_line_end_or_without(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "prompt"
+    file.write_bytes(data)
+    assert Secret.from_file(file).reveal() == WORDS
+
+
+def test_a_prompt_file_that_is_no_utf_8_is_refused_and_not_kept_in_the_error(tmp_path: Path) -> None:
+    file = tmp_path / "prompt"
+    file.write_bytes("caf\u00e9".encode("cp1252"))
+    with pytest.raises(UnicodeError) as caught:
+        Secret.from_file(file)
+    assert type(caught.value) is UnicodeError
+    assert caught.value.__suppress_context__
+
+
 def refused(client: Client, prompt: str | Secret) -> None:
     client.hide(b"no picture", prompt, "a cat")
 
