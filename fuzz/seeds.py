@@ -59,7 +59,12 @@ def recipes() -> dict[str, bytes]:
         "s": "paper",
         "v": "ddim",
     }
-    return {"text": b"t" + RECIPE.to_text().encode(), "json": b"j" + json.dumps(fields).encode()}
+    short = {name: value for name, value in fields.items() if value != ""}
+    return {
+        "text": b"t" + RECIPE.to_text().encode(),
+        "old": b"o" + json.dumps(fields).encode(),
+        "json": b"j" + json.dumps({**short, "r": 3}, sort_keys=True, separators=(",", ":")).encode(),
+    }
 
 
 def messages() -> dict[str, bytes]:

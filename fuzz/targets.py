@@ -29,6 +29,7 @@ from shared.recipe import PREFIX, Recipe
 from shared.recipe_files import recipes_in
 
 MOST_PIXELS = 200_000  # a fuzzer wants many small pictures; the limit itself has tests
+STARTS = {b"j": PREFIX, b"o": "ddsr2."}
 CONTEXT = "ddsr/v1|hide|0123"
 KEYS = envelope.Keyring([envelope.PrivateKey(bytes(range(32)))])
 
@@ -36,12 +37,13 @@ KEYS = envelope.Keyring([envelope.PrivateKey(bytes(range(32)))])
 def recipe(data: bytes) -> None:
     """A recipe is read or refused; what was read is text again, fits a header and a queue's record.
 
-    The first byte says whether the rest is a recipe's text or the JSON inside one: a fuzzer does not guess base64.
+    The first byte says whether the rest is a recipe's text or the JSON inside one, of which version: a fuzzer does not
+    guess base64.
     """
     inside = data[1:]
     text = inside.decode("latin-1")
-    if data[:1] == b"j":
-        text = PREFIX + base64.urlsafe_b64encode(inside).rstrip(b"=").decode()
+    if data[:1] in STARTS:
+        text = STARTS[data[:1]] + base64.urlsafe_b64encode(inside).rstrip(b"=").decode()
     try:
         found = Recipe.from_text(text)
     except (RecipeError, RecipeMismatch):
