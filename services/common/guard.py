@@ -129,9 +129,9 @@ async def _upload(request: Request, context: Context, handle: Handler) -> Respon
     _check_media_type(request)
     owner, most = request.state.owner, context.settings.max_uploads
     if context.uploads.total() >= most:
-        raise TooBusy("as many uploads as this process holds at a time are open")
+        raise TooBusy("as many uploads as this process holds at a time are open; try again soon")
     if len({name for name, _ in context.keys.entries}) > 1 and context.uploads[owner] >= -(-most // 2):
-        raise TooBusy("as many uploads as this process holds of one key at a time are open")
+        raise TooBusy("as many uploads as this process holds of one key at a time are open; try again soon")
     slot = request.state.slot = UploadSlot(context, owner)
     try:
         longest = context.settings.max_field_bytes

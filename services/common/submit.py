@@ -55,10 +55,10 @@ class SubmitHeaders(BaseModel):
     ]
 
 
-def preference_of(context: Context, headers: SubmitHeaders) -> Preference:
-    """How long to wait."""
-    settings = context.settings
-    return parse_prefer(headers.prefer, default=settings.default_wait, longest=settings.max_wait)
+def preference_of(request: Request, context: Context) -> Preference:
+    """How long to wait; `Prefer` may have several lines."""
+    settings, header = context.settings, ", ".join(request.headers.getlist("prefer"))
+    return parse_prefer(header, default=settings.default_wait, longest=settings.max_wait)
 
 
 def picture_format(request: Request, asked: PictureFormat | None, preference: Preference) -> PictureFormat:
@@ -98,7 +98,7 @@ async def submit(
     request.state.job = view.id
     if not view.replayed:
         context.metrics.jobs.labels(context.kind).inc()
-    preference = preference_of(context, headers)
+    preference = preference_of(request, context)
     view = await settle(request, context, view, preference.seconds)
     if not view.terminal and claim is None and webhook is None and await request.is_disconnected():
         view = await context.ask(context.store.cancel, view.id, owner=owner)

@@ -49,7 +49,7 @@ async def recover(
     right one, only its holder's own verification decides.
     """
     context = context_of(request)
-    job = await _read(request, context, form, preference_of(context, headers))
+    job = await _read(request, context, form, preference_of(request, context))
     return await submit(request, context, job, headers, form.webhook)
 
 

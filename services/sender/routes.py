@@ -46,7 +46,7 @@ async def hide(
     face or the centre. It is said here only: the queue is not told where in a photograph a face was.
     """
     context = context_of(request)
-    job, box = await _read(request, context, form, preference_of(context, headers))
+    job, box = await _read(request, context, form, preference_of(request, context))
     return await submit(request, context, job, headers, form.webhook, crop=box)
 
 

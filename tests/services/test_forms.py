@@ -152,6 +152,13 @@ def test_accept_of_several_lines_is_one(client: TestClient) -> None:
     assert client.post("/hide", **hide_form(), headers=headers).headers["Content-Type"] == "image/webp"  # type: ignore[arg-type]
 
 
+def test_prefer_of_several_lines_is_one(client: TestClient) -> None:
+    headers = [("Prefer", "respond-async"), ("Prefer", "wait=0")]
+    answer = client.post("/hide", **hide_form(), headers=headers)  # type: ignore[arg-type]
+    assert answer.headers["Preference-Applied"] == "respond-async, wait=0"
+    client.delete(answer.headers["Location"])
+
+
 @pytest.fixture
 def done(client: TestClient) -> str:
     """The address of a job."""
