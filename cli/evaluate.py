@@ -135,6 +135,22 @@ def peers(
 
 
 @app.command()
+def sealed(
+    data: Data = None, model: Model = None,
+    channel: Annotated[list[str] | None, typer.Option("--channel", help="Channel; may be repeated.")] = None,
+    limit: Limit = 40, seed: Seed = 0, out: Out = Path("runs/eval"), batch: Batch = 8, device: Device = "cpu",
+    steps: Steps = None, recogniser: Recognisers = None,
+) -> None:  # fmt: skip
+    """Ours: the scheme `sealed` through its channels: what arrives, how good the face is, what is refused."""
+    from evaluation import authenticity
+    from shared.limits import CHANNELS
+
+    bench = _bench(data, model, limit, seed, out, batch, device, recogniser)
+    authenticity.run(bench, channel or CHANNELS, steps)
+    _report(out)
+
+
+@app.command()
 def stegos(
     model: Model = None, seed: Seed = 0, out: Out = Path("runs/eval"), device: Device = "cpu", steps: Steps = None,
     limit: Annotated[int, typer.Option("--limit", min=26, help="Stegos, over all kinds of scene.")] = 500,

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from evaluation import sections, sections_secrecy, sections_stegos
+from evaluation import sections, sections_authenticity, sections_secrecy, sections_stegos
 from evaluation.errors import MaterialMissing
 from evaluation.markdown import Lines
 from evaluation.runs import Row
@@ -24,6 +24,7 @@ _SECTIONS = {
     "peers": sections_secrecy.peers,
     "ablation": sections.ablation,
     "stegos": sections_stegos.stegos,
+    "sealed": sections_authenticity.sealed,
 }
 
 
