@@ -73,7 +73,7 @@ def test_good_files_are_written_beside_bad_ones(model: Path, face: Path, tmp_pat
 
 def test_json_says_one_object_a_picture(model: Path, face: Path, tmp_path: Path) -> None:
     said = json.loads(hide(model, face, "--out-dir", tmp_path, "--json"))
-    assert set(said) == {"input", "output", "seconds", "evaluations", "recipe"}
+    assert set(said) == {"input", "output", "seconds", "evaluations", "recipe", "crop"}
     assert SECRET not in json.dumps(said)
 
 

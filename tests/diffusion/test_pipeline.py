@@ -39,7 +39,7 @@ def test_every_scheme_undoes_its_mixing(tiny: DiffusionModel, scheme: str) -> No
     np.testing.assert_allclose(back, noise, atol=0.1 if side else 1e-12)  # lengths are known to a byte
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [name for name, scheme in SCHEMES.items() if not scheme.sealed])
 def test_hide_and_recover_run_under_every_scheme(tiny: DiffusionModel, scheme: str) -> None:
     hidden = hide(tiny, faces(), [PROMPT], [DISGUISE], HideOptions(scheme, steps=2))[0]
     assert hidden.stego.shape == (32, 32, 3)

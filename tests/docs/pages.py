@@ -10,7 +10,7 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for pattern in PATTERNS
     for path in sorted(ROOT.glob(pattern))
-    if not path.is_relative_to(ROOT / "runs")
+    if path.relative_to(ROOT).parts[0] not in (".venv", "runs")
 }
 README = PAGES["README.md"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

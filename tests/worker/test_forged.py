@@ -45,14 +45,14 @@ def ends(store: JobStore, *job_ids: str) -> list[tuple[str, str | None]]:
 
 
 def test_a_record_does_not_decide_with_whom_a_request_is_computed(server: RedisServer, tmp_path: Path) -> None:
-    """A forged `batch` beside the seal, and inside it other steps, no key at all, or a picture of another size."""
+    """A forged `batch` beside the seal, and inside it other steps, another scheme, or a picture of another size."""
     announce(server)
     store, client, log = make_store(server), server.client(), tmp_path / "log"
     first, unkeyed, *victims = (
         store.submit("hide", hide_request(seed=i, prompt=f"p{i}"), owner=OWNER).id for i in range(4)
     )
     forge(server, first, hide_request(steps=3))
-    forge(server, unkeyed, hide_request(scheme="paper"))
+    forge(server, unkeyed, hide_request(scheme="matched"))
     record = client.hget(records.record_key(victims[0]), "batch")
     assert client.hget(records.record_key(first), "batch") == record
     with worker_process(server, log=log, DDSR_BATCH_SIZE="4"):
@@ -72,7 +72,7 @@ def test_a_record_does_not_decide_with_whom_a_request_is_computed(server: RedisS
             assert np.array_equal(pixels(store.result(back.id, owner=OWNER).picture), face(i))
 
 
-@pytest.mark.parametrize("changes", [{"scheme": "paper"}, {"scheme": "matched"}, {"solver": ""}, {"steps": 0}])
+@pytest.mark.parametrize("changes", [{"scheme": "matched"}, {"channel": "pigeon"}, {"solver": ""}, {"steps": 0}])
 def test_what_no_service_asks_for_is_refused(changes: dict[str, object]) -> None:
     unpack_request("hide", hide_request().pack("ab"))
     with pytest.raises(EnvelopeError):
