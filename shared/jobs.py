@@ -52,7 +52,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push
+from shared.jobs_queue import check_room, open_asyncio_redis, open_queue, open_redis, push, remedy
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -88,7 +88,7 @@ def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Conc
         try:
             return method(self, *args, **kwargs)
         except redis.RedisError as error:
-            _LOG.warning("redis failed: %s", type(error).__name__)
+            _LOG.warning("redis failed: %s", remedy(error))
             raise QueueUnavailable from None
 
     return call
@@ -104,6 +104,7 @@ class JobStore:
         self._keys = Keyring.load_or_create(settings.service_keys)
         self._finish = connection.register_script(records.FINISH)
         self._read = connection.register_script(records.READ)
+        self._strangers: set[str] = set()
 
     @_available
     def submit(
@@ -222,14 +223,21 @@ class JobStore:
             memory = self._redis.info("memory")
             numbers = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]), self._settings.queue_limit)
         except redis.RedisError as error:
-            _LOG.warning("health: %s", type(error).__name__)
+            _LOG.warning("health: %s", remedy(error))
             return QueueHealth(redis=False)
         try:
             trusted = tuple(worker for worker in workers if self._trusts(worker))
         except KeyFileError as error:  # our own file is at fault, not Redis: no worker can be trusted
             _LOG.warning("health: %s", error.detail)
             trusted = ()
+        self._warn_of({worker.public_key for worker in workers} - {worker.public_key for worker in trusted})
         return QueueHealth(True, queued, workers, trusted, *numbers)
+
+    def _warn_of(self, strangers: set[str]) -> None:
+        """A line for each key that was not there at the last look."""
+        for key in strangers - self._strangers:
+            _LOG.warning("a live worker's key is not trusted; if it is yours, add it to DDSR_WORKER_KEYS_FILE: %s", key)
+        self._strangers = strangers
 
     def _enqueue(
         self,
