@@ -11,10 +11,13 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared/*.py shared/
 COPY services services
 # The command `ddsr` needs the package `cli`, which is not here.
-RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . && rm /opt/venv/bin/ddsr
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . && rm /opt/venv/bin/ddsr \
+    && pip check --disable-pip-version-check && pip uninstall --yes --disable-pip-version-check setuptools pip
 
 FROM python:3.11.14-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+# Nothing is installed at run time: pip, setuptools and their bundled wheels go.
+RUN rm -rf /usr/local/lib/python3.11/site-packages /usr/local/lib/python3.11/ensurepip /usr/local/bin/pip*
 # An empty volume takes owner and mode of the folder it is mounted on.
 RUN groupadd --gid 10001 ddsr \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin ddsr \

@@ -54,7 +54,7 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, explain, open_asyncio_redis, open_queue, open_redis, push, refused_write
+from shared.jobs_queue import check_room, explain, open_asyncio_redis, open_queue, open_redis, push, refused_write, remedy
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
@@ -90,7 +90,7 @@ def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Conc
         try:
             return method(self, *args, **kwargs)
         except redis.RedisError as error:
-            _LOG.warning("redis failed: %s", type(error).__name__)
+            _LOG.warning("redis failed: %s", remedy(error))
             raise QueueUnavailable(explain(error).detail) from None
 
     return call
@@ -106,6 +106,7 @@ class JobStore:
         self._keys = Keyring.load_or_create(settings.service_keys)
         self._finish = connection.register_script(records.FINISH)
         self._read = connection.register_script(records.READ)
+        self._strangers: set[str] = set()
 
     @_available
     def submit(
@@ -229,7 +230,7 @@ class JobStore:
             numbers = (self._oldest(), int(memory["used_memory"]), int(memory["maxmemory"]), self._settings.queue_limit)
             trouble: DdsrError | None = refused_write(self._redis)
         except redis.RedisError as error:
-            _LOG.warning("health: %s", type(error).__name__)
+            _LOG.warning("health: %s", remedy(error))
             return QueueHealth(redis=False, trouble=explain(error))
         try:
             trusted = tuple(worker for worker in workers if self._trusts(worker))
@@ -237,7 +238,14 @@ class JobStore:
             trusted, trouble = (), KeyFileError(error.detail)  # without the traceback, which would hold this frame
         if trouble is None and not trusted:
             trouble = NoWorker("no live worker with a trusted key")
+        self._warn_of({worker.public_key for worker in workers} - {worker.public_key for worker in trusted})
         return QueueHealth(True, queued, workers, trusted, *numbers, trouble=trouble)
+
+    def _warn_of(self, strangers: set[str]) -> None:
+        """A line for each key that was not there at the last look."""
+        for key in strangers - self._strangers:
+            _LOG.warning("a live worker's key is not trusted; if it is yours, add it to DDSR_WORKER_KEYS_FILE: %s", key)
+        self._strangers = strangers
 
     def _enqueue(
         self,

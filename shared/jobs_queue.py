@@ -53,6 +53,21 @@ def open_queue(connection: redis.Redis, settings: QueueSettings) -> Queue:
     return Queue(settings.queue, connection=connection, serializer=JSONSerializer)
 
 
+def remedy(error: redis.RedisError) -> str:
+    """One line for the log: what Redis refused, and what to do. Never its own text, which may quote values."""
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
+        return "Redis refuses the user or the password: compare REDIS_URL and DDSR_REDIS_PASSWORD_FILE with its users"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return "Redis lets this user do less than it needs: compare REDIS_URL with the users of its configuration"
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "Redis is full: raise its maxmemory, or lower DDSR_RESULT_TTL"
+    if "MISCONF" in str(error):
+        return "Redis cannot write its file: free its disk, then see that it writes again"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return "Redis does not answer: look at its log and its disk, at REDIS_URL and at the network"
+    return f"Redis refuses a command: {type(error).__name__}"
+
+
 def check_room(connection: Any, size: int) -> None:
     """Refuse a job while there is memory left for those that were accepted: a worker must write to make room.
 

@@ -12,9 +12,10 @@ import redis
 from prometheus_client import start_http_server
 
 from shared.envelope import Keyring
-from shared.errors import DdsrError
+from shared.errors import DdsrError, ModelError
 from shared.jobs import open_redis
 from shared.jobs_models import WorkerInfo
+from shared.jobs_queue import remedy
 from shared.process import end_with_zero, no_core_dumps
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
@@ -46,7 +47,7 @@ def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[
         log.info("loaded", worker=name, model=engine.fingerprint, seconds=seconds)
         return _serve(name, queue_settings, settings, keys, engine, log)
     except redis.RedisError as error:
-        log.error("redis went away", worker=name, **logs.where(error))
+        log.error("redis went away", worker=name, detail=remedy(error), **logs.where(error))
     except DdsrError as error:
         log.error("cannot work", worker=name, code=error.code, detail=error.detail)
     return 1
@@ -80,6 +81,7 @@ def _serve(
     outbox = Outbox(desk, secret, allow_private=settings.webhook_allow_private, metrics=metrics, log=log)
     info = WorkerInfo(name, keys.current.public.to_text(), engine.fingerprint, engine.image_size)
     ttl = max(2, round(_MISSED * settings.heartbeat_interval))
+    _refuse_another_model(desk, engine.fingerprint, ttl)
     desk.announce(info, ttl)
     metrics.heartbeat.set_to_current_time()
     stop = threading.Event()
@@ -106,12 +108,28 @@ def _serve(
     return 0 if worker.asked_to_stop else 1
 
 
+def _refuse_another_model(desk: Desk, own: str, seconds: int) -> None:
+    """What a worker that is gone had announced is forgotten within `seconds`.
+
+    Raises:
+        ModelError: live workers hold another model; this one would take jobs that are meant for theirs.
+    """
+    end = time.monotonic() + seconds + 1
+    while (model := desk.other_model(own)) is not None:
+        if time.monotonic() > end:
+            raise ModelError(
+                f"live workers hold the model {model}, this one {own}: one Redis database holds one model; "
+                "give this worker their DDSR_MODEL, or another database in REDIS_URL"
+            )
+        time.sleep(0.2)
+
+
 def _every(seconds: float, stop: threading.Event, action: Callable[[], None], log: logs.Log) -> None:
     while not stop.wait(seconds):
         try:
             action()
         except redis.RedisError as error:
-            log.warning("redis does not answer", error=type(error).__name__)
+            log.warning("redis does not answer", detail=remedy(error))
         except Exception as error:
             log.error("thread", **logs.where(error))
 

