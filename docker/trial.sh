@@ -22,7 +22,7 @@ skip() { say "skipped: $*"; exit 0; }
 remove_engine() {
     local pid
     for pid in $(cat "$ours/engine.pid" "$ours/outside.pid" 2>/dev/null); do
-        kill "$pid" 2>/dev/null || true
+        kill -KILL "$pid" 2>/dev/null || true  # with it ends every process of its namespace
         while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
     done
     umount "$ours/net" "$ours/outside" 2>/dev/null || true
@@ -39,6 +39,12 @@ finish() {
     [ -z "$ours" ] || [ -n "$keep" ] || remove_engine
 }
 
+daemon() {  # COMMAND, without the caller's files and locks, as it may stay
+    local file
+    for file in "/proc/$BASHPID/fd/"*; do [ "${file##*/}" -le 2 ] || eval "exec ${file##*/}>&-"; done
+    exec "$@"
+}
+
 own_engine() {
     [ "$(id -u)" = 0 ] || skip "no Docker engine answers, and only root can start one"
     command -v apt-get >/dev/null || skip "no Docker engine answers, and this is not Debian"
@@ -53,9 +59,10 @@ own_engine() {
     # The host outside: a namespace of its own at the other end of a wire. It serves the wheels, too.
     mkdir -p "$ours/www/simple"
     touch "$ours/net" "$ours/outside"
-    unshare --net="$ours/outside" "$PWD/$python" -m http.server --directory "$ours/www" 80 >"$ours/outside.log" 2>&1 &
+    rm -rf "$ours/exec" "$ours/dockerd.pid"  # of an engine that was killed
+    daemon unshare --net="$ours/outside" "$PWD/$python" -m http.server --directory "$ours/www" 80 >"$ours/outside.log" 2>&1 &
     echo $! >"$ours/outside.pid"
-    unshare --net="$ours/net" --mount --pid --fork --kill-child --mount-proc sh -c \
+    daemon unshare --net="$ours/net" --mount --pid --fork --kill-child --mount-proc sh -c \
         "ip link set lo up; exec dockerd --data-root '$ours/data' --exec-root '$ours/exec' --pidfile '$ours/dockerd.pid' \
          --cgroup-parent ddsr-trial -H 'unix://$ours/docker.sock'" >"$ours/dockerd.log" 2>&1 &
     echo $! >"$ours/engine.pid"

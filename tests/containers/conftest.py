@@ -24,6 +24,6 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
     def say(text: str) -> None:
         with capsys.disabled():
-            print(f"\n    {text}", end=" ", flush=True)  # noqa: T201
+            print(f"\n    {text}", end=" ", flush=True)
 
     return say

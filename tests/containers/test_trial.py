@@ -268,6 +268,66 @@ def test_sigterm_ends_everything_with_0_within_the_grace_period(trial: Trial, sa
     say(", ".join(f"{name}: {took:.1f} s" for name, took in seconds.items()))
 
 
+@pytest.mark.parametrize(
+    ("service", "variable", "words"),
+    [
+        ("sender", "DDSR_REDIS_PASSWORD_FILE=/var/lib/ddsr/nothing", "refusing to start: .*/var/lib/ddsr/nothing"),
+        ("receiver", "DDSR_API_KEYS_FILE=/var/lib/ddsr/nothing", "refusing to start: .*/var/lib/ddsr/nothing"),
+        ("worker", "DDSR_REDIS_PASSWORD_FILE=/var/lib/ddsr/nothing", "cannot work.*/var/lib/ddsr/nothing"),
+        ("worker", "REDIS_URL=redis://service@redis:6379/0", "Redis refuses the user or the password: compare"),
+        ("worker", "REDIS_URL=redis://nowhere:6379/0", "Redis does not answer: look at its log"),
+    ],
+)
+def test_a_bad_setting_ends_in_one_line_that_names_the_remedy(
+    trial: Trial, service: str, variable: str, words: str
+) -> None:
+    said = trial.once(service, "--env", variable, fails=True)
+    assert len([line for line in said.splitlines() if re.search(words, line)]) == 1, said
+    assert "Traceback" not in said
+
+
+def test_a_worker_of_another_model_refuses_to_join(trial: Trial) -> None:
+    make = "from pathlib import Path; from shared.diffusion.tiny import build_tiny; build_tiny(Path('/tmp/tiny'))"
+    script = f'python -c "{make}" && DDSR_MODEL=/tmp/tiny exec python -m worker'
+    said = trial.once("worker", "--entrypoint", "sh", command=("-c", script), fails=True)
+    assert "one Redis database holds one model; give this worker their DDSR_MODEL" in said
+    assert trial.send("hide").status_code == 200
+
+
+def test_a_worker_whose_key_is_not_pinned_is_told_of(trial: Trial) -> None:
+    own = {
+        "DDSR_WORKER_KEYS": "/tmp/keys",
+        "DDSR_WEBHOOK_SECRET_FILE": "/tmp/keys/webhook.secret",
+        "DDSR_PUBLIC_KEYS_FILE": "/tmp/worker.pub",
+    }
+    options = [word for name, value in own.items() for word in ("--env", f"{name}={value}")]
+    stranger = trial.compose("run", "--detach", "--no-deps", *options, "worker").split()[-1]
+    try:
+        words = "a live worker's key is not trusted; if it is yours, add it to DDSR_WORKER_KEYS_FILE"
+        until(lambda: words in trial.docker("logs", trial.ids("sender")[0], both=True), 120)
+        assert "ddsr_workers_untrusted 1.0" in trial.get("hide", "/metrics").text
+        assert trial.send("hide").status_code == 200
+    finally:
+        trial.docker("rm", "--force", stranger)
+
+
+def test_a_full_disk_under_redis_refuses_jobs_and_says_why(trial: Trial, say: Say) -> None:
+    trial.seen += trial.logs()
+    files = ("-f", "docker-compose.yml", "-f", "tests/containers/full-disk.yml")
+    trial.compose(*files, "up", "--no-build", "--detach", "--wait", "--no-deps", "redis")
+    until(lambda: trial.get("hide", "/readyz").status_code == 200, 120)
+    answers: list[int] = []
+    until(lambda: answers.append(trial.send("hide", wait=None).status_code) or answers[-1] == 503, 60)
+    assert set(answers[:-1]) <= {202}
+    said = trial.docker("logs", trial.ids("sender")[0], both=True)
+    assert re.search("Redis (cannot write its file: free its disk|does not answer: look at its log and its disk)", said)
+    assert "No space left on device" in trial.docker("logs", trial.ids("redis")[0], both=True)
+    trial.seen += trial.logs()
+    trial.up()
+    assert trial.send("hide").status_code == 200
+    say(f"503 after {len(answers) - 1} jobs; served again with room on the disk")
+
+
 def test_no_secret_is_readable_in_logs_and_volumes(trial: Trial, say: Say) -> None:
     logs = trial.seen + trial.logs()
     files = [entry for volume in trial.volumes() for entry in trial.files(volume)]

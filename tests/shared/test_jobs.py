@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 from pydantic import ValidationError
 
 from shared import jobs_records as records
@@ -28,6 +29,7 @@ from shared.imaging import encode_picture
 from shared.jobs import IdempotencyClaim, JobResult, JobStore, Kind, open_redis
 from shared.jobs_ids import issued, make_id
 from shared.jobs_models import HideRequest
+from shared.jobs_queue import remedy
 from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
@@ -360,6 +362,42 @@ def test_an_id_without_a_service_is_none() -> None:
     assert issued(keys, make_id(keys.current, "hide", OWNER, 1e9), OWNER) == ("hide", 1e9)
     for text in ("", "0" * 32, "no hex", "00"):
         assert issued(keys, text, OWNER) is None
+
+
+def test_a_key_that_is_not_trusted_is_told_of_once(
+    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = announce(server).current.public.to_text()
+    pins = tmp_path / "worker.pub"
+    pins.write_text("")
+    store = make_store(server, worker_keys_file=pins)
+    for _ in range(2):
+        assert not store.health().ready
+    (line,) = [record.getMessage() for record in caplog.records if "not trusted" in record.getMessage()]
+    assert key in line
+    assert "add it to DDSR_WORKER_KEYS_FILE" in line
+
+
+def test_what_redis_refuses_is_told_with_a_remedy(server: RedisServer, tmp_path: Path) -> None:
+    """Real refusals: of a password, of a command, of a write without memory, and no Redis at all."""
+
+    def refused(url: str, *command: str) -> str:
+        with redis.Redis.from_url(url, retry=None) as client, pytest.raises(redis.RedisError) as error:
+            client.execute_command(*command)
+        return remedy(error.value)
+
+    assert "DDSR_REDIS_PASSWORD_FILE" in refused(server.service_url.replace(server.password, "wrong"), "PING")
+    assert "this user" in refused(server.service_url, "FLUSHALL")
+    with server.client() as admin:
+        admin.acl_log_reset()  # this refusal was asked for
+        before = admin.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
+        admin.config_set("maxmemory", "1")
+        try:
+            assert "maxmemory" in refused(server.url, "SET", "a", "b")
+        finally:
+            admin.config_set("maxmemory", before)
+    assert "disk" in refused(f"unix://{tmp_path}/none.sock", "PING")
+    assert "free its disk" in remedy(redis.ResponseError("MISCONF Errors writing to the AOF file: No space left"))
 
 
 def test_an_idempotency_key_may_not_outlive_its_job(server: RedisServer) -> None:

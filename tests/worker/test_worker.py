@@ -11,6 +11,7 @@ from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
 from cli.stack import free_ports
+from shared import jobs_records as records
 from shared.errors import ComputationFailed, JobCancelled, JobGone, JobNotReady, PromptTooLong
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import (
@@ -211,3 +212,24 @@ def test_a_job_sealed_to_others_waits_for_them(server: RedisServer) -> None:
         assert store.view(early.id, owner=OWNER).state == "queued"
         with worker_process(server):
             assert store.wait(early.id, owner=OWNER, timeout=120).state == "done"
+
+
+def test_a_worker_of_another_model_does_not_join(server: RedisServer, tmp_path: Path) -> None:
+    """Nor does it wait for long: what a worker that is gone had announced would have been forgotten."""
+    log = tmp_path / "log"
+    announced = {
+        "name": "w9",
+        "public_key": announce(server).current.public.to_text(),
+        "model": "b" * 16,
+        "image_size": 32,
+    }
+    server.client().set(records.worker_key("w9"), json.dumps(announced))
+    server.client().sadd(records.WORKERS, "w9")
+    with worker_process(server, log=log) as process:
+        assert process.wait(60) == 1
+    (line,) = [line for line in log.read_text().splitlines() if "cannot work" in line]
+    assert "b" * 16 in line
+    assert "another database in REDIS_URL" in line
+    server.client().delete(records.worker_key("w9"))
+    with worker_process(server):
+        until(lambda: len(make_store(server).health().trusted) == 2)
