@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test faults fuzz load soak example bench eval eval-extras audit sbom
+.PHONY: setup demo up lint test containers faults fuzz load soak example bench eval eval-extras audit sbom
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,8 @@ lint: setup
 	$(V)/ruff check . && $(V)/ruff format --check . && $(V)/mypy && $(V)/lint-imports
 test: setup lint
 	$(V)/python -m pytest
+containers: setup
+	docker/trial.sh
 faults: setup
 	$(V)/python -m pytest tests/faults -m faults
 fuzz: setup

@@ -145,4 +145,4 @@ start=$SECONDS
 docker image inspect "${made[@]}" >/dev/null || { say "the images were not built"; exit 1; }
 say "built in $((SECONDS - start)) s"
 docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep -v none | sort
-"${inside[@]}" "$python" -m pytest tests/containers -m containers -v --no-header -p no:cacheprovider "${DDSR_TRIAL_OPTIONS:--x}"
+"${inside[@]}" "$python" -m pytest tests/containers -m containers -v --no-header -p no:cacheprovider

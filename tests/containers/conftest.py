@@ -14,7 +14,8 @@ def trial() -> Iterator[Trial]:
     trial = Trial()
     trial.compose("down", "--volumes", "--remove-orphans")
     assert trial.volumes() == []
-    yield trial
+    with trial.client:
+        yield trial
     trial.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ Answer = httpx.Response
 
 
 class Trial:
-    """`seen` holds the logs of containers that are gone; `uploads` and `faces` what must be found nowhere."""
+    """`seen` holds the logs of containers that are gone, `faces` pieces of pictures that must be found nowhere."""
 
     def __init__(self) -> None:
         self.key = ""
         self.seen: list[tuple[str, bytes]] = []
         self.faces: list[bytes] = []
-        self._client = httpx.Client(timeout=330, trust_env=False)
+        self.client = httpx.Client(timeout=330, trust_env=False)
 
     # ---- the engine
 
@@ -60,13 +61,19 @@ class Trial:
         self.compose("down", *words)
 
     def ids(self, service: str) -> list[str]:
-        return self.compose("ps", "--all", "--quiet", service).split()
+        """Its containers, without those of one command."""
+        labels = {"project": PROJECT, "service": service, "oneoff": "False"}
+        filters = [
+            word for name, value in labels.items() for word in ("--filter", f"label=com.docker.compose.{name}={value}")
+        ]
+        return self.docker("ps", "--all", "--quiet", *filters).split()
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Of the first container of a service."""
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", self.ids(service)[0]))
         return found[0]
 
+    @cached_property
     def services(self) -> list[str]:
         """All that run on: without `keys`, which ends."""
         return [name for name in self.compose("config", "--services").split() if name != "keys"]
@@ -79,11 +86,11 @@ class Trial:
 
     def once(self, service: str, *options: str, command: tuple[str, ...] = (), fails: bool = False) -> str:
         """A container of its own for one command."""
-        return self.compose("run", "--rm", "--no-deps", "-T", *options, service, *command, fails=fails, timeout=120)
+        return self.compose("run", "--rm", "--no-deps", "-T", *options, service, *command, fails=fails, timeout=300)
 
     def logs(self) -> list[tuple[str, bytes]]:
         """Of every container that there is."""
-        ids = self.compose("ps", "--all", "--quiet").split()
+        ids = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
         ended = [subprocess.run(["docker", "logs", name], capture_output=True, timeout=60) for name in ids]
         return [(f"log {name[:12]}", each.stdout + each.stderr) for name, each in zip(ids, ended, strict=True)]
 
@@ -111,10 +118,10 @@ class Trial:
         if (key := self.key if key is None else key) != "":
             headers["X-API-Key"] = key
         form = {name: str(value) for name, value in fields.items() if value is not None}
-        return self._client.post(f"{URLS[kind]}/{kind}", files={name: picture}, data=form, headers=headers)
+        return self.client.post(f"{URLS[kind]}/{kind}", files={name: picture}, data=form, headers=headers)
 
     def get(self, kind: str, path: str, **headers: str) -> Answer:
-        return self._client.get(URLS[kind] + path, headers={"X-API-Key": self.key, **headers})
+        return self.client.get(URLS[kind] + path, headers={"X-API-Key": self.key, **headers})
 
     def begin(self, steps: int = LONG) -> str:
         """The address of a hiding job that was accepted."""

@@ -270,6 +270,7 @@ def test_the_network_lets_nobody_in_but_those_who_must(objects: list[Part]) -> N
     assert set(scaler) == {"namespaceSelector"}
     assert scaler["namespaceSelector"]["matchLabels"], "an empty selector would be every namespace"
     assert "egress" not in policies["redis"]
+    assert policies["names"]["podSelector"]["matchExpressions"][0]["values"] == ["sender", "receiver", "worker"]
     outside = [
         rule for name in ("services", "worker") for rule in policies[name]["egress"] if "ipBlock" in rule["to"][0]
     ]
