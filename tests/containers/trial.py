@@ -16,13 +16,14 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "ddsr-trial"
+FILES = ("docker-compose.yml", "tests/containers/one-thread.yml")
 IMAGE = "ddsr-services:0.1.0"
 URLS = {"hide": "http://127.0.0.1:8001", "recover": "http://127.0.0.1:8002"}
 PORTRAIT = (ROOT / "examples/portrait.jpg").read_bytes()
 PROMPT = "a smiling woman, red kite over Ullapool 1987"
 WRONG = "a smiling woman, red kite over Ullapool 1988"
 DISGUISE = "a glacier under a blue sky"
-LONG = 200  # steps of a job that a test can meet in its middle
+LONG = 100  # steps of a job that a test can meet in its middle
 Answer = httpx.Response
 
 
@@ -50,7 +51,8 @@ class Trial:
 
     def compose(self, *words: str, **options: Any) -> str:
         client = str(Path(sys.executable).parent / "docker-compose")
-        return self.run(client, "-p", PROJECT, "--profile", "observability", *words, **options)
+        files = [word for name in FILES for word in ("-f", name)]
+        return self.run(client, "-p", PROJECT, *files, "--profile", "observability", *words, **options)
 
     def up(self, *words: str) -> None:
         self.compose("up", "--no-build", "--detach", "--wait", *words)
