@@ -196,6 +196,7 @@ def test_a_busy_worker_that_is_stopped_finishes_its_job(trial: Trial, say: Say) 
 
 
 def test_an_alert_fires_when_no_worker_runs(trial: Trial, say: Say) -> None:
+    trial.compose("stop", "worker")
     assert trial.send("hide").json()["code"] == "no-worker"
 
     def firing() -> bool:
@@ -311,7 +312,9 @@ def test_a_worker_whose_key_is_not_pinned_is_told_of(trial: Trial) -> None:
 
 def test_a_full_disk_under_redis_refuses_jobs_and_says_why(trial: Trial, say: Say) -> None:
     trial.seen += trial.logs()
-    trial.compose("-f", "tests/containers/full-disk.yml", "up", "--no-build", "--detach", "--wait", "--no-deps", "redis")
+    trial.compose(
+        "-f", "tests/containers/full-disk.yml", "up", "--no-build", "--detach", "--wait", "--no-deps", "redis"
+    )
     until(lambda: trial.get("hide", "/readyz").status_code == 200, 120)
     answers: list[int] = []
     until(lambda: answers.append(trial.send("hide", wait=None).status_code) or answers[-1] == 503, 60)
