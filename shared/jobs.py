@@ -54,7 +54,16 @@ from shared.jobs_models import (
     announced,
     view_from_record,
 )
-from shared.jobs_queue import check_room, explain, open_asyncio_redis, open_queue, open_redis, push, refused_write, remedy
+from shared.jobs_queue import (
+    check_room,
+    explain,
+    open_asyncio_redis,
+    open_queue,
+    open_redis,
+    push,
+    refused_write,
+    remedy,
+)
 from shared.settings import QueueSettings
 from shared.webhooks import check_url
 
