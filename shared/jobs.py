@@ -248,7 +248,6 @@ class JobStore:
         self._warn_of({worker.public_key for worker in workers} - {worker.public_key for worker in trusted})
         if trouble is None and not trusted:
             trouble = NoWorker("no live worker with a trusted key")
-        self._warn_of({worker.public_key for worker in workers} - {worker.public_key for worker in trusted})
         return QueueHealth(True, queued, workers, trusted, *numbers, trouble=trouble)
 
     def _warn_of(self, strangers: set[str]) -> None:

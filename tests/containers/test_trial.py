@@ -17,7 +17,7 @@ from shared.imaging import decode_upload, fit_square
 from tests.containers.conftest import Say
 from tests.containers.trial import DISGUISE, PORTRAIT, PROMPT, WRONG, Trial, outside, until
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 OURS = ("worker", "sender", "receiver")
 MEGABYTE = 1e6
 
