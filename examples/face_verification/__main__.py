@@ -100,18 +100,17 @@ def sheet(outcomes: Sequence[Outcome], edge: int = 232) -> Image.Image:
 
 def show(outcomes: Sequence[Outcome]) -> None:
     """A table on standard output."""
-    print(f"\n{'visit':<34}{'backend says':<16}{'distance':>9}{'threshold':>11}{'seconds':>9}")
+    print(f"\n{'visit':<34}{'so the person is':<19}{'similarity':>10}{'seconds':>9}")
     for outcome in outcomes:
-        apart = "no face" if outcome.distance is None else f"{outcome.distance:.3f}"
-        limit = "" if outcome.threshold is None else f"{outcome.threshold:.2f}"
+        alike = "no face" if outcome.similarity is None else f"{outcome.similarity:.3f}"
         says = "verified" if outcome.verified else "not verified"
-        print(f"{outcome.visit.title:<34}{says:<16}{apart:>9}{limit:>11}{outcome.seconds:>9.1f}")
+        print(f"{outcome.visit.title:<34}{says:<19}{alike:>10}{outcome.seconds:>9.1f}")
     print()
 
 
 def _verdict(outcome: Outcome) -> str:
     says = "verified" if outcome.verified else "not verified"
-    return says if outcome.distance is None else f"{says}, distance {outcome.distance:.3f}"
+    return says if outcome.similarity is None else f"{says}, similarity {outcome.similarity:.3f}"
 
 
 def _parser() -> argparse.ArgumentParser:

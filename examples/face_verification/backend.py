@@ -2,48 +2,46 @@
 
     python -m examples.face_verification.backend      # settings: the variables of `Settings`
 
-The reference is the backend's own: a caller that could hand in both pictures would verify himself against himself. So
-`subject` stands where CompreFace takes `target_image` and DeepFace takes `img2`.
+It speaks as CompreFace does (`compreface.py`) and as DeepFace does (`deepface.py`). Whoever hands in both pictures
+verifies them against each other; who somebody is, only a comparison with an enrolled face tells.
 
 Nothing of a request is kept: no file, no log line about its content. The recovered face lives in this process for as
 long as the comparison takes. Uvicorn's access log is off; the log below says how many seconds, and not who.
 """
 
-import base64
-import binascii
 import hmac
 import logging
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 import uvicorn
-from fastapi import Depends, FastAPI, File, Form, Header, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 
-from ddsr_client import AsyncClient, ClientError, InvalidInput, JobProblem, Problem, Secret
-from examples.face_verification.recogniser import THRESHOLD, Recogniser, Seen, distance
-from examples.face_verification.register import Enrolled, RegisterError, enrol, read_prompts
-from examples.face_verification.schemas import (
-    Area,
-    Areas,
-    CompreFaceAnswer,
-    CompreFaceResult,
-    DeepFaceAnswer,
-    DeepFaceRequest,
-    match,
+from ddsr_client import AsyncClient, Secret
+from examples.face_verification import compreface, deepface
+from examples.face_verification.recogniser import THRESHOLD, Recogniser
+from examples.face_verification.register import RegisterError, enrol, read_prompts
+from examples.face_verification.verifier import (
+    INVALID,
+    MOST_BYTES,
+    NO_KEY,
+    UNDEFINED,
+    UNKNOWN_KEY,
+    Refused,
+    Verifier,
 )
 
 _LOG = logging.getLogger("verification")
-MOST_BYTES = 8 * 1024 * 1024
-NOT_ENROLLED, BAD_PICTURE, BAD_KEY, NOT_NOW = 20, 26, 19, 0  # codes beside messages, as CompreFace's answers have
 
 
 @dataclass(frozen=True)
@@ -71,50 +69,6 @@ class Settings:
         )
 
 
-class Refused(Exception):
-    """An answer of 4xx or 503. The text is for the caller."""
-
-    def __init__(self, status: int, code: int, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
-
-
-@dataclass
-class Verifier:
-    """Recovers and compares. `client` speaks with the receiver only."""
-
-    client: AsyncClient
-    recogniser: Recogniser
-    people: Mapping[str, Enrolled]
-    threshold: float
-
-    async def verify(self, stego: bytes, subject: str) -> tuple[Enrolled, Seen | None, float | None]:
-        """The person, the face that came (None: none), and their distance. Raises Refused."""
-        person = self.people.get(subject)
-        if person is None:
-            raise Refused(404, NOT_ENROLLED, "nobody of this name is enrolled")
-        started = time.perf_counter()
-        face = await self._recover(stego, person.identity_prompt)
-        found = await run_in_threadpool(self.recogniser.look, face)
-        _LOG.info("verification in %.1f s", time.perf_counter() - started)
-        return person, found, None if found is None else distance(found, person.face)
-
-    async def _recover(self, stego: bytes, identity_prompt: Secret) -> bytes:
-        try:
-            job = await self.client.submit_recover(stego, identity_prompt)
-            try:
-                return (await job.result()).data
-            finally:
-                with suppress(ClientError):
-                    await job.cancel()  # the sealed face leaves the queue's store now, not in a minute
-        except InvalidInput as problem:
-            raise Refused(400, BAD_PICTURE, f"the picture cannot be used: {problem.title}") from None
-        except ClientError as error:
-            _LOG.warning("the receiver: %s", error)
-            wait = error.retry_after if isinstance(error, Problem) and not isinstance(error, JobProblem) else None
-            raise Refused(503, NOT_NOW, "the face cannot be recovered now", wait) from None
-
-
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Reads prompts and photographs; RegisterError or RecogniserMissing where it cannot."""
     recogniser = Recogniser()
@@ -127,65 +81,52 @@ def create_app(settings: Settings) -> FastAPI:
             _LOG.info("ready, %d enrolled", len(people))
             yield
 
-    def keyed(x_api_key: Annotated[str, Header()] = "") -> None:
-        if not hmac.compare_digest(x_api_key.encode(), settings.key.reveal().encode()):
-            raise Refused(401, BAD_KEY, "send a valid key as x-api-key")
+    def keyed(x_api_key: Annotated[str, Header()] = "", authorization: Annotated[str, Header()] = "") -> None:
+        given = x_api_key or authorization.removeprefix("Bearer ")
+        if not given:
+            raise Refused(401, NO_KEY, "Missing header: x-api-key")
+        if not hmac.compare_digest(given.encode(), settings.key.reveal().encode()):
+            raise Refused(401, UNKNOWN_KEY, "the key in x-api-key is none of this backend's")
 
+    MultiPartParser.spool_max_size = 0  # Starlette would write larger pictures to the temporary folder
     app = FastAPI(title="Face verification", lifespan=lifespan, docs_url=None, redoc_url=None, max_body_size=MOST_BYTES)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    keyed_only = [Depends(keyed)]
+    app.add_exception_handler(HTTPException, _framework)
+    for router in (compreface.router, deepface.router):
+        app.include_router(router, dependencies=[Depends(keyed)])
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.post("/api/v1/verification/verify", dependencies=keyed_only)
-    async def compreface(
-        request: Request, source_image: Annotated[bytes, File()], subject: Annotated[str, Form()]
-    ) -> CompreFaceAnswer:
-        """In CompreFace's shape: `source_image` is the stego."""
-        verifier: Verifier = request.app.state.verifier
-        person, found, apart = await verifier.verify(source_image, subject)
-        if found is None or apart is None:
-            return CompreFaceAnswer(result=[CompreFaceResult(source_image_face=None, face_matches=[])])
-        return CompreFaceAnswer(result=[match(subject, found, person.face, apart, verifier.threshold)])
-
-    @app.post("/verify", dependencies=keyed_only)
-    async def deepface(request: Request, body: DeepFaceRequest) -> DeepFaceAnswer:
-        """In DeepFace's shape: `img1` is the stego."""
-        verifier: Verifier = request.app.state.verifier
-        started = time.perf_counter()
-        person, found, apart = await verifier.verify(_from_base64(body.img1.get_secret_value()), body.subject)
-        return DeepFaceAnswer(
-            verified=apart is not None and apart <= verifier.threshold,
-            distance=apart,
-            threshold=verifier.threshold,
-            facial_areas=Areas(img1=None if found is None else Area.of(found), img2=Area.of(person.face)),
-            time=round(time.perf_counter() - started, 2),
-        )
-
     return app
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.partition("base64,")[2] or text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(400, BAD_PICTURE, "img1 is not base64") from None
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - narrows the type that Starlette's signature loses
-    headers = {} if error.retry_after is None else {"Retry-After": str(round(error.retry_after))}
-    return JSONResponse({"message": error.message, "code": error.code}, error.status, headers=headers)
+    return _answer(request, error, {} if error.retry_after is None else {"Retry-After": str(round(error.retry_after))})
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's own answer repeats the input."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
-    return JSONResponse({"message": f"missing or malformed: {places}", "code": BAD_PICTURE}, 400)
+    return _answer(request, Refused(400, INVALID, f"missing or malformed: {places}"), {})
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    """404, 405, 413 and whatever else the framework answers by itself."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    words = HTTPStatus(error.status_code).phrase
+    return _answer(request, Refused(error.status_code, UNDEFINED, words), dict(error.headers or {}))
+
+
+def _answer(request: Request, refused: Refused, headers: Mapping[str, str]) -> JSONResponse:
+    """In DeepFace's shape at its addresses, elsewhere in CompreFace's."""
+    theirs = {"error": refused.message}
+    body = theirs if request.url.path in deepface.PATHS else {"message": refused.message, "code": refused.code}
+    return JSONResponse(body, refused.status, headers=dict(headers))
 
 
 def main() -> int:

@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 
 from ddsr_client import Client, ClientError, Picture, Secret
-from examples.face_verification.register import RegisterError, read_prompts
+from examples.face_verification.register import RegisterError, image_id, read_prompts
 
 DISGUISE = "a glacier under a blue sky"
+ALIKE = 0.5  # the similarity that the backend gives at its threshold
+NO_FACE = 28  # CompreFace's code of a picture without one
 PATIENCE = 600.0  # seconds for the sender, and again for the backend, which waits for the receiver
 
 
@@ -53,21 +55,32 @@ def hide(face: bytes, identity_prompt: Secret, disguise: str, steps: int | None 
 
 
 def send(stego: Picture, subject: str, backend: str, key: Secret) -> dict[str, Any]:
-    """Over an ordinary channel: a form with the stego and the name, as to CompreFace. Raises KioskError."""
+    """Over an ordinary channel: a form with the stego, as to CompreFace, at the address of the enrolled photograph.
+
+    The answer is CompreFace's: `result`, or `message` and `code` where the recovered picture shows no face. Raises
+    KioskError.
+    """
     try:
         answer = httpx.post(
-            f"{backend}/api/v1/verification/verify",
-            files={"source_image": ("picture.png", stego.data, stego.media_type)},
-            data={"subject": subject},
+            f"{backend}/api/v1/recognition/faces/{image_id(subject)}/verify",
+            files={"file": ("picture.png", stego.data, stego.media_type)},
+            params={"limit": 1},
             headers={"x-api-key": key.reveal()},
             timeout=PATIENCE,
         )
+        found: dict[str, Any] = answer.json()
     except httpx.RequestError as error:
         raise KioskError(f"the backend does not answer ({type(error).__name__})") from None
-    if answer.status_code != 200:
+    except ValueError:
+        raise KioskError(f"the backend answered {answer.status_code} without JSON") from None
+    if answer.status_code != 200 and found.get("code") != NO_FACE:
         raise KioskError(f"the backend answered {answer.status_code}: {answer.text[:200]}")
-    found: dict[str, Any] = answer.json()
     return found
+
+
+def verified(answer: dict[str, Any]) -> bool:
+    """Whether the answer's face is that of the subject."""
+    return any(match["similarity"] >= ALIKE for match in answer.get("result", ()))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,8 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 3
     sys.stdout.write(json.dumps(answer, indent=2) + "\n")
-    matches = answer["result"][0]["face_matches"]
-    return 0 if matches and matches[0]["verified"] else 1
+    return 0 if verified(answer) else 1
 
 
 if __name__ == "__main__":

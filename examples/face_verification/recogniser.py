@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 MODEL = "Dlib"
 METRIC = "euclidean"
 THRESHOLD = 0.6  # the model's own: 99.38 % on LFW at this distance (dlib's page of the model)
+THRESHOLDS = {METRIC: THRESHOLD, "cosine": 0.07, "euclidean_l2": 0.4}  # the other two are DeepFace's for this model
 _EDGE = 640  # pixels of the longer side that the detector looks at
 _STEEPNESS = 6.0
 
@@ -32,11 +33,18 @@ class NoPicture(ValueError):
 
 @dataclass(frozen=True)
 class Seen:
-    """The largest face of a picture: left, top, right, bottom in pixels; the detector's score; its vector (128,)."""
+    """A face: left, top, right, bottom in pixels; the detector's score; both eyes, its owner's left one first, as x and
+    y in pixels; its vector (128,)."""
 
     box: tuple[int, int, int, int]
     score: float
+    eyes: tuple[tuple[int, int], tuple[int, int]]
     vector: NDArray[np.float64]
+
+    @property
+    def probability(self) -> float:
+        """The detector's score, squeezed into 0..1."""
+        return max(0.0, min(1.0, 0.5 + self.score / 2))
 
 
 class Recogniser:
@@ -56,21 +64,37 @@ class Recogniser:
 
     def look(self, picture: bytes) -> Seen | None:
         """The largest face of a picture file; None where there is none. Raises NoPicture."""
+        return next(iter(self.faces(picture)), None)
+
+    def faces(self, picture: bytes) -> list[Seen]:
+        """Every face of a picture file, the largest first. Raises NoPicture."""
         rgb, scale = _decoded(picture)
         with self._lock:
             boxes, scores, _ = self._detect.run(rgb, 1, 0.0)
-            if not boxes:
-                return None
-            largest = max(range(len(boxes)), key=lambda i: boxes[i].area())
-            box = boxes[largest]
-            vector = np.array(self._net.compute_face_descriptor(rgb, self._points(rgb, box)))
-        left, top, right, bottom = (round(edge / scale) for edge in (box.left(), box.top(), box.right(), box.bottom()))
-        return Seen((left, top, right, bottom), float(scores[largest]), vector)
+            found = sorted(zip(boxes, scores, strict=True), key=lambda pair: -pair[0].area())
+            return [self._seen(rgb, scale, box, score) for box, score in found]
+
+    def _seen(self, rgb: NDArray[np.uint8], scale: float, box: Any, score: float) -> Seen:
+        points = self._points(rgb, box)
+        left, right = (
+            (
+                round((points.part(i).x + points.part(i + 1).x) / 2 / scale),
+                round((points.part(i).y + points.part(i + 1).y) / 2 / scale),
+            )
+            for i in (0, 2)  # the corners of one eye, then of the other; the fifth point is the nose
+        )
+        edges = [round(edge / scale) for edge in (box.left(), box.top(), box.right(), box.bottom())]
+        vector = np.array(self._net.compute_face_descriptor(rgb, points))
+        return Seen((edges[0], edges[1], edges[2], edges[3]), float(score), (left, right), vector)
 
 
-def distance(first: Seen, second: Seen) -> float:
-    """Euclidean; up to THRESHOLD it is the same person."""
-    return float(np.linalg.norm(first.vector - second.vector))
+def distance(first: Seen, second: Seen, metric: str = METRIC) -> float:
+    """By one of THRESHOLDS; up to its threshold it is the same person."""
+    one, other = first.vector, second.vector
+    if metric == "euclidean":
+        return float(np.linalg.norm(one - other))
+    one, other = one / np.linalg.norm(one), other / np.linalg.norm(other)
+    return float(1 - one @ other) if metric == "cosine" else float(np.linalg.norm(one - other))
 
 
 def similarity(of: float, threshold: float) -> float:

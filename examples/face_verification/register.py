@@ -7,6 +7,7 @@ out of band: by hand, by a configuration system, by a letter; never through the 
 import json
 import os
 import stat
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ class Enrolled:
 
     face: Seen
     identity_prompt: Secret
+
+
+def image_id(subject: str) -> str:
+    """The id of a subject's photograph, a UUID: the same on both sides, so that a kiosk need not send the name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ddsr:example:{subject}"))
 
 
 class RegisterError(Exception):

@@ -21,8 +21,8 @@ from shared.settings import StackSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "examples.face_verification"
-PROMPT = "a smiling woman with short hair, blue kettle 77"
-WRONG_PROMPT = "a smiling woman with short hair, blue kettle 78"
+PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"  # a description, five random words
+WRONG_PROMPT = "a smiling woman with short hair, lived outage flanked humorous ajar"
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,11 @@ class Visit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the backend answered. `distance` is None where the recovered picture showed no face."""
+    """What the backend answered. `similarity` is None where the recovered picture showed no face."""
 
     visit: Visit
     verified: bool
-    distance: float | None
-    threshold: float | None
+    similarity: float | None
     seconds: float
     stego: Path
     answer: dict[str, Any]
@@ -125,9 +124,8 @@ class Scene:
         if done.returncode not in (0, 1):
             raise StoryError(done.stderr.strip() or f"the kiosk ended with {done.returncode}")
         answer = json.loads(done.stdout)
-        match = next(iter(answer["result"][0]["face_matches"]), None) or {}
-        found = (bool(match.get("verified")), match.get("distance"), match.get("threshold"))
-        return Outcome(visit, *found, seconds, stego, answer)
+        alike = next((match["similarity"] for match in answer.get("result", ())), None)
+        return Outcome(visit, done.returncode == 0, alike, seconds, stego, answer)
 
     def _answers(self) -> bool:
         with urllib.request.urlopen(f"{self.backend_url}/healthz", timeout=2) as answer:  # noqa: S310
