@@ -98,7 +98,7 @@ def build_app(
     install_handlers(app)
     for part in (router, jobs.router, health.router, health.metrics_router):
         app.include_router(part)
-    install_openapi(app)
+    install_openapi(app, settings)
     return app
 
 

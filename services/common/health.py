@@ -15,14 +15,18 @@ metrics_router = APIRouter(tags=["service"], route_class=KeyedRoute)
 METRICS_EXAMPLE = 'ddsr_http_requests_total{method="POST",route="/hide",status="200"} 3.0\n'
 
 
-@router.get("/livez", summary="The process answers", response_model=Alive, responses=problems())
+@router.get("/livez", operation_id="livez", summary="The process answers", response_model=Alive, responses=problems())
 async def livez() -> Alive:
     """Needs nothing: neither Redis nor a worker."""
     return Alive()
 
 
 @router.get(
-    "/readyz", summary="A job would be taken now", response_model=Alive, responses=problems(NotReady, KeyFileError)
+    "/readyz",
+    operation_id="readyz",
+    summary="A job would be taken now",
+    response_model=Alive,
+    responses=problems(NotReady, KeyFileError),
 )
 async def readyz(request: Request) -> Alive:
     """Needs a Redis that takes writes and a live worker whose public key this service trusts; as it was within the last
@@ -36,7 +40,9 @@ async def readyz(request: Request) -> Alive:
     return Alive()
 
 
-@router.get("/version", summary="Version and model", response_model=Version, responses=problems())
+@router.get(
+    "/version", operation_id="get_version", summary="Version and model", response_model=Version, responses=problems()
+)
 async def version(request: Request) -> Version:
     """`model` names the model that the live workers hold; a recipe names the one it was made with."""
     context = context_of(request)
@@ -47,6 +53,7 @@ async def version(request: Request) -> Version:
 
 @metrics_router.get(
     "/metrics",
+    operation_id="get_metrics",
     summary="Prometheus metrics",
     response_class=Response,
     responses={

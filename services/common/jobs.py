@@ -76,6 +76,7 @@ Followed = Annotated[JobView, Depends(follow)]
 
 @router.get(
     "/{job_id}",
+    operation_id="get_job",
     summary="State of a job",
     response_model=Job,
     responses=problems(*KEYED, JobNotFound, InvalidRequest),
@@ -93,6 +94,7 @@ async def show(
 
 @router.get(
     "/{job_id}/result",
+    operation_id="get_result",
     summary="The picture of a finished job",
     response_class=Response,
     responses={
@@ -115,6 +117,7 @@ async def result(request: Request, view: Looked) -> Response:
 
 @router.delete(
     "/{job_id}",
+    operation_id="cancel_job",
     summary="Cancel a job, or drop its result",
     response_model=Job,
     responses=problems(*KEYED, JobNotFound),
@@ -130,6 +133,7 @@ async def cancel(request: Request, view: Looked) -> Response:
 
 @router.get(
     "/{job_id}/events",
+    operation_id="follow_job",
     summary="Follow a job by server-sent events",
     response_class=EventSourceResponse,
     responses={

@@ -24,6 +24,7 @@ from services.common.problems import (
     UnsupportedMediaType,
     describe,
 )
+from services.common.settings import ServiceSettings
 from shared.errors import (
     BrokenPicture,
     ComputationFailed,
@@ -55,6 +56,7 @@ KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
 EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
 EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
 CROP_EXAMPLE = "left=412, top=96, width=640, height=640, of=face"
+EXAMPLE_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"
 EXAMPLE_RECIPE = "ddsr3.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 
@@ -104,8 +106,9 @@ def example(kind: type[DdsrError]) -> dict[str, Any]:
     return describe(kind(), request_id=EXAMPLE_ID, issues=issues).model_dump(exclude_none=True)
 
 
+BINARY = {"type": "string", "format": "binary"}  # what generators know a file by; OpenAPI 3.1 has other words for it
 PICTURE_DOCS = {
-    media: {"schema": {"type": "string", "contentMediaType": media}, "example": "<the bytes of the picture>"}
+    media: {"schema": BINARY, "example": "<the bytes of the picture>"}
     for media in ("image/png", "image/jpeg", "image/webp")
 }
 SUBMISSION = (
@@ -164,8 +167,8 @@ def submission_docs(
     }
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Give `app` the finished document; it is made at the first request for it."""
+def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
+    """Give `app` the finished document, with the limits of `settings`; it is made at the first request for it."""
 
     def document() -> Document:
         if app.openapi_schema is None:
@@ -177,14 +180,16 @@ def install_openapi(app: FastAPI) -> None:
                     description=app.description,
                     routes=app.routes,
                     tags=app.openapi_tags,
-                )
+                    servers=[{"url": "/", "description": "where this document was read"}],
+                ),
+                settings,
             )
         return app.openapi_schema
 
     app.openapi: Callable[[], Document] = document  # type: ignore[method-assign, misc]
 
 
-def _finish(document: Document) -> Document:
+def _finish(document: Document, settings: ServiceSettings) -> Document:
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -197,11 +202,21 @@ def _finish(document: Document) -> Document:
         components["schemas"].pop(name, None)
     for name, part in components["schemas"].items():
         if name.endswith("Form"):
-            part["properties"] = {key: _without_null(value) for key, value in part["properties"].items()}
+            _finish_form(part["properties"], settings)
     for path in document["paths"].values():
         for operation in path.values():
             _finish_operation(operation)
     return document
+
+
+def _finish_form(properties: Document, settings: ServiceSettings) -> None:
+    """The limits of this service in place of those that hold everywhere, and files as generators know them."""
+    limits = {"identity_prompt": {"maxLength": settings.max_prompt}, "steps": {"maximum": settings.max_steps}}
+    limits["disguise_prompt"] = limits["identity_prompt"]
+    for name, schema in properties.items():
+        properties[name] = _without_null(schema) | limits.get(name, {})
+        if properties[name].pop("contentMediaType", None):
+            properties[name]["format"] = "binary"
 
 
 def _without_null(schema: Document) -> Document:
@@ -226,5 +241,8 @@ def _finish_operation(operation: Document) -> None:
         names += ["WWW-Authenticate"] if status == "401" else []
         names += ["Retry-After"] if status in ("202", "429", "503") else []
         response.setdefault("headers", {}).update(header_docs(*names))
+        for media in response.get("content", {}).values():
+            if media.pop("itemSchema", None):  # FastAPI's, for an event stream; OpenAPI has it from 3.2 on
+                media["schema"] = {"type": "string"}
     if "401" in operation["responses"]:
         operation["security"] = SECURITY

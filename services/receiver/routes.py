@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Header, Request, Response
 from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, fleet_of, is_sealed, take_picture, take_recipe, take_upload
-from services.common.openapi import submission_docs
+from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.receiver.schemas import RecoverForm
@@ -16,13 +16,14 @@ from shared.jobs import RecoverRequest
 
 router = APIRouter(tags=["recover"], route_class=GuardedRoute)
 EXAMPLE: dict[str, Any] = {
-    "stego": "<the bytes of the PNG from /hide>",
-    "identity_prompt": "the red kite over Ullapool, 1987",
+    "stego": "@stego.png",
+    "identity_prompt": EXAMPLE_PROMPT,
 }
 
 
 @router.post(
     "/recover",
+    operation_id="recover",
     summary="Recover a hidden face",
     response_class=Response,
     **submission_docs(

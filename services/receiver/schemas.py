@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from services.common.openapi import EXAMPLE_RECIPE
+from services.common.openapi import EXAMPLE_PROMPT
 from services.common.submit import PROMPT_LENGTHS, Webhook
 from shared.recipe import MAX_TEXT
 
@@ -27,7 +27,7 @@ class RecoverForm(BaseModel):
         Field(
             description="The secret under which the face was hidden; a wrong one gives an error or a stranger",
             json_schema_extra=PROMPT_LENGTHS,
-            examples=["the red kite over Ullapool, 1987"],
+            examples=[EXAMPLE_PROMPT],
         ),
     ]
     recipe: Annotated[
@@ -37,7 +37,6 @@ class RecoverForm(BaseModel):
             max_length=MAX_TEXT,
             description="The sender's `DDSR-Recipe`; needed where the channel took it out of the picture. It must not "
             "contradict the one inside",
-            examples=[EXAMPLE_RECIPE],
         ),
     ]
     decoy: Annotated[

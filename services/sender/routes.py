@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Header, Request, Response
 from services.common.context import Context, context_of
 from services.common.guard import GuardedRoute
 from services.common.intake import check_prompt, check_steps, decoding, fleet_of, limits_of, take_upload
-from services.common.openapi import submission_docs
+from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
@@ -20,15 +20,16 @@ from shared.limits import DEFAULT_CHANNEL, DEFAULT_FACE_SIZE, FACE_SIZES, Channe
 
 router = APIRouter(tags=["hide"], route_class=GuardedRoute)
 EXAMPLE: dict[str, Any] = {
-    "image": "<the bytes of a JPEG>",
-    "identity_prompt": "the red kite over Ullapool, 1987",
-    "disguise_prompt": "a photo of an old man with a beard",
+    "image": "@examples/portrait.jpg",
+    "identity_prompt": EXAMPLE_PROMPT,
+    "disguise_prompt": "a glacier under a blue sky",
     "format": "png",
 }
 
 
 @router.post(
     "/hide",
+    operation_id="hide",
     summary="Hide a face in an innocent picture",
     response_class=Response,
     **submission_docs(

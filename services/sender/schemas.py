@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from services.common.openapi import EXAMPLE_PROMPT
 from services.common.submit import PROMPT_LENGTHS, Webhook
 from shared.faces import FaceCrop
 from shared.imaging import PictureFormat
@@ -28,7 +29,7 @@ class HideForm(BaseModel):
         Field(
             description="The secret under which the face is hidden; kept for this request only",
             json_schema_extra=PROMPT_LENGTHS,
-            examples=["the red kite over Ullapool, 1987"],
+            examples=[EXAMPLE_PROMPT],
         ),
     ]
     disguise_prompt: Annotated[
@@ -36,7 +37,7 @@ class HideForm(BaseModel):
         Field(
             description=f"Public: what the picture shall show, 1 to {MAX_PROMPT} characters; it travels in the recipe",
             json_schema_extra=PROMPT_LENGTHS,
-            examples=["a photo of an old man with a beard"],
+            examples=["a glacier under a blue sky"],
         ),
     ]
     steps: Annotated[
@@ -46,7 +47,7 @@ class HideForm(BaseModel):
             ge=1,
             description="diffusion steps; default: the model's",
             json_schema_extra={"maximum": MAX_STEPS},
-            examples=[50],
+            examples=[9],
         ),
     ]
     scheme: Annotated[

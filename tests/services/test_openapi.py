@@ -1,9 +1,11 @@
 """The OpenAPI documents: complete, with an example for every body, header and problem."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.common.problems import MEDIA_TYPE, problem_classes
 from services.receiver.app import ReceiverSettings
@@ -67,6 +69,33 @@ def test_every_body_and_header_has_an_example(document: Document) -> None:
                 assert header["example"]
             for kind, media in response.get("content", {}).items():
                 assert has_example(document, media), (name, status, kind)
+
+
+def test_the_document_is_valid(document: Document) -> None:
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    assert document["openapi"].startswith("3.1")
+
+
+def test_operation_ids_are_short(document: Document) -> None:
+    first = "hide" if document["info"]["title"] == "DDSR sender" else "recover"
+    jobs = {"get_job", "get_result", "cancel_job", "follow_job"}
+    found = [operation["operationId"] for _, operation in operations(document)]
+    assert sorted(found) == sorted({first, "livez", "readyz", "get_version", "get_metrics"} | jobs)
+    assert document["servers"][0]["url"] == "/"
+
+
+def test_files_are_binary(document: Document) -> None:
+    form = next(schema for name, schema in document["components"]["schemas"].items() if name.endswith("Form"))
+    assert [name for name, part in form["properties"].items() if part.get("format") == "binary"] == form["required"][:1]
+    pictures = document["paths"]["/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
+    assert all(picture["schema"] == {"type": "string", "format": "binary"} for picture in pictures.values())
+
+
+def test_limits_are_those_of_the_service(tmp_path: Path) -> None:
+    settings = SenderSettings(max_prompt=40, max_steps=7)
+    form = create_sender(settings, QueueSettings(service_keys=tmp_path)).openapi()["components"]["schemas"]["HideForm"]
+    limits = [form["properties"][name]["maxLength"] for name in ("identity_prompt", "disguise_prompt")]
+    assert (limits, form["properties"]["steps"]["maximum"]) == ([40, 40], 7)
 
 
 def test_every_problem_is_documented_under_its_status(document: Document) -> None:
