@@ -65,7 +65,7 @@ from shared.jobs_queue import (
     remedy,
 )
 from shared.settings import QueueSettings
-from shared.webhooks import check_url
+from shared.webhooks import check_public, check_url
 
 __all__ = [
     "KINDS",
@@ -142,7 +142,8 @@ class JobStore:
         """
         if idempotency is not None and (old := self._claimed(kind, request, owner, idempotency)) is not None:
             return old
-        recipients = self._recipients()
+        workers = self._recipients()
+        recipients = [PublicKey.from_text(text) for text in sorted({worker.public_key for worker in workers})]
         key = self._keys.current
         job_id = make_id(key, kind, owner, time.time())
         sealed = seal(
@@ -159,6 +160,8 @@ class JobStore:
             "reply_key": key.public.id,
         }
         if webhook is not None:
+            if not any(worker.private_webhooks for worker in workers):
+                check_public(webhook)
             record["webhook"] = seal(check_url(webhook).encode(), recipients, records.webhook_context(job_id))
         claim = None if idempotency is None else self._claim_record(kind, request, owner, idempotency, job_id)
         self._enqueue(job_id, kind, record, sealed, claim)
@@ -353,11 +356,11 @@ class JobStore:
         except (ValueError, redis.ResponseError):  # a forged record
             return 0.0
 
-    def _recipients(self) -> list[PublicKey]:
+    def _recipients(self) -> list[WorkerInfo]:
         workers = [worker for worker in self._workers() if self._trusts(worker)]
         if not workers:
             raise NoWorker
-        return [PublicKey.from_text(text) for text in sorted({worker.public_key for worker in workers})]
+        return workers
 
     def _trusts(self, worker: WorkerInfo) -> bool:
         path = self._settings.worker_keys_file

@@ -195,7 +195,9 @@ class JobView:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """A live worker as it announces itself. `started` is in seconds since the epoch."""
+    """A live worker as it announces itself. `started` is in seconds since the epoch; `private_webhooks`: it calls
+    webhooks at private addresses too.
+    """
 
     name: str
     public_key: str
@@ -203,6 +205,7 @@ class WorkerInfo:
     image_size: int
     webhooks: bool = True
     started: float = field(default_factory=time.time)
+    private_webhooks: bool = False
 
 
 def announced(text: bytes) -> WorkerInfo | None:
@@ -212,7 +215,8 @@ def announced(text: bytes) -> WorkerInfo | None:
         PublicKey.from_text(worker.public_key)
         named = isinstance(worker.name, str) and isinstance(worker.model, str)
         sized = type(worker.image_size) is int and worker.image_size > 0
-        return worker if named and sized and isinstance(worker.started, int | float) else None
+        told = type(worker.private_webhooks) is bool
+        return worker if named and sized and told and isinstance(worker.started, int | float) else None
     except (TypeError, ValueError, AttributeError, RecursionError, EnvelopeError):
         return None
 

@@ -56,6 +56,26 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_public(url: str) -> None:
+    """Refuse what no worker will ever call: a private address, as such or as a name of this machine.
+
+    Any other name is resolved when it is called, and may be refused then. Raises InvalidOption.
+    """
+    host = (urlsplit(check_url(url)).hostname or "").rstrip(".")
+    own = host == "localhost" or host.endswith(".localhost")
+    if own or ((address := _literal(host)) is not None and not _public(address)):
+        raise InvalidOption("the webhook leads to a private address, which no worker here calls")
+
+
+def _literal(host: str) -> str | None:
+    """The address that a host is, in any spelling that a resolver takes for one (`127.1`, `0x7f000001`)."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host.split("%")[0]))
+    with contextlib.suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(host))
+    return None
+
+
 def load_secret(path: Path) -> str:
     """The signing secret (`whsec_...`), made at first start with mode 0600. Raises KeyFileError."""
     if not path.exists():

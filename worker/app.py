@@ -79,7 +79,10 @@ def _serve(
     )
     secret = load_secret(settings.webhook_secret_file)
     outbox = Outbox(desk, secret, allow_private=settings.webhook_allow_private, metrics=metrics, log=log)
-    info = WorkerInfo(name, keys.current.public.to_text(), engine.fingerprint, engine.image_size)
+    info = WorkerInfo(
+        name, keys.current.public.to_text(), engine.fingerprint, engine.image_size,
+        private_webhooks=settings.webhook_allow_private,
+    )  # fmt: skip
     ttl = max(2, round(_MISSED * settings.heartbeat_interval))
     _refuse_another_model(desk, engine.fingerprint, ttl)
     desk.announce(info, ttl)

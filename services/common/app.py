@@ -111,7 +111,15 @@ def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST", "DELETE"),
-            allow_headers=("Authorization", "Idempotency-Key", "Prefer", "X-API-Key"),
+            allow_headers=(
+                "Authorization",
+                "Idempotency-Key",
+                "Last-Event-ID",
+                "Prefer",
+                "X-API-Key",
+                "X-Request-ID",
+                "traceparent",
+            ),
             expose_headers=READABLE,
         )
     ]

@@ -57,7 +57,7 @@ class KeyedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             context = context_of(request)
             if not (context.settings.metrics_open or context.keys.scraper(_presented(request))):
-                identify(request, context)
+                request.state.owner = identify(request, context)
             return await handle(request)
 
         return guarded

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -40,8 +40,10 @@ async def _deliberate(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, error)
 
 
-async def _framework(request: Request, error: Exception) -> JSONResponse:
+async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 204:
+        return Response(status_code=204)
     kind, detail = _FRAMEWORK.get(error.status_code, (DdsrError, ""))
     headers = dict(error.headers or {})
     if error.status_code == 405 and (methods := _methods(request)):
@@ -72,6 +74,7 @@ def _answer(
 ) -> JSONResponse:
     context = context_of(request)
     context.metrics.problems.labels(error.code).inc()
+    request.state.code = error.code
     if error.status >= 500:
         context.log.warning("problem", request=request.state.request_id, code=error.code)
     job = getattr(error, "job_id", None) or getattr(request.state, "job", None)

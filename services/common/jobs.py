@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from anyio import current_time, sleep
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -19,9 +19,9 @@ from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavaila
 from shared.jobs import JobView
 
 EVENT_EXAMPLE = (
-    'event: queued\ndata: {"id":"3f9a","state":"queued","position":2}\n\n'
-    'event: running\ndata: {"id":"3f9a","state":"running","step":12,"steps":50}\n\n'
-    'event: done\ndata: {"id":"3f9a","state":"done"}\n\n'
+    'event: queued\nid: queued\ndata: {"id":"3f9a","state":"queued","position":2}\n\n'
+    'event: running\nid: running\ndata: {"id":"3f9a","state":"running","step":12,"steps":50}\n\n'
+    'event: done\nid: done\ndata: {"id":"3f9a","state":"done"}\n\n'
 )
 EVENT_PAUSE = 0.25  # seconds between two looks at a job that somebody follows
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -56,12 +56,20 @@ async def look(request: Request, job_id: JobId) -> JobView:
 Looked = Annotated[JobView, Depends(look)]
 
 
-async def follow(request: Request, view: Looked) -> AsyncIterator[JobView]:
+LastEvent = Annotated[
+    str, Header(alias="Last-Event-ID", description="what a browser sends with its reconnection", examples=["running"])
+]
+
+
+async def follow(request: Request, view: Looked, last_event: LastEvent = "") -> AsyncIterator[JobView]:
     """The caller's job, and a place to follow it from, kept until the stream has ended.
 
     Raises:
+        HTTPException: 204, by which a browser's `EventSource` stops: the caller was told of the end.
         RateLimited: the caller has as many requests waiting as it may.
     """
+    if view.terminal and last_event == view.state:
+        raise HTTPException(204)
     context = context_of(request)
     with context.place(request.state.owner) as free:
         if not free:
@@ -141,6 +149,7 @@ async def cancel(request: Request, view: Looked) -> Response:
             "description": "Events named by the state; one of `done`, `failed`, `cancelled`, `expired` ends",
             "content": {"text/event-stream": {"example": EVENT_EXAMPLE}},
         },
+        204: {"description": "`Last-Event-ID` names the end: there is nothing more to follow"},
         **problems(*KEYED, JobNotFound),
     },
 )
@@ -171,4 +180,4 @@ def _promised(view: JobView) -> Response:
 
 
 def _event(view: JobView) -> ServerSentEvent:
-    return ServerSentEvent(event=view.state, data=Job.of(view), retry=2000)
+    return ServerSentEvent(event=view.state, id=view.state, data=Job.of(view), retry=2000)

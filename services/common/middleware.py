@@ -1,5 +1,6 @@
 """What happens to every request before and after the framework, as plain ASGI."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -26,13 +27,18 @@ LINGER_BYTES = 64 * 2**20
 LINGER_SECONDS = 30.0  # in all
 LINGER_SILENCE = 5.0  # without a byte
 PROBES = ("/livez", "/readyz", "/metrics")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
 class Envelope:
     """Outermost: request id, security headers, one log line, metrics, the last resort for unforeseen errors.
 
-    The access log names the route template instead of the address, hence no query string and nothing that a
-    client wrote. An unforeseen error ends here as a 500: a server's own traceback would print the error's
+    A caller's `X-Request-ID` is taken up where it is letters, digits and `._-`, at most 64 of them; else the request
+    gets a name here. A `traceparent` (W3C Trace Context) that is well-formed is logged.
+
+    The access log names the route template instead of the address, hence no query string, and of what a client
+    wrote only these two. An unforeseen error ends here as a 500: a server's own traceback would print the error's
     text.
     """
 
@@ -45,7 +51,7 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = str(uuid.uuid4())
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -75,7 +81,8 @@ class Envelope:
         method, route = _method(scope), _route(scope)
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
-        job = scope["state"].get("job")
+        state = scope["state"]
+        known = {"key": state.get("owner"), "code": state.get("code"), "job": state.get("job")} | _trace(scope)
         log = self.log.debug if route in PROBES else self.log.info  # asked every few seconds
         log(
             "request",
@@ -84,7 +91,7 @@ class Envelope:
             route=route,
             status=status,
             seconds=round(seconds, 4),
-            **({"job": job} if job else {}),
+            **{name: value for name, value in known.items() if value},
         )
 
 
@@ -194,6 +201,7 @@ class QueryGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._refuses(scope["query_string"]):
             error = SecretInQuery("send form fields in the body; consider a secret in an address as known")
+            scope["state"]["code"] = error.code
             response = problem_response(describe(error, request_id=scope["state"]["request_id"]))
             await response(scope, receive, send)
             return
@@ -244,10 +252,23 @@ class BodyLimit:
 
 
 def _content_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+    value = _header(scope, b"content-length")
+    return int(value) if value.isdigit() else 0
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """The first one of this name; empty without one."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+
+
+def _request_id(scope: Scope) -> str:
+    given = _header(scope, b"x-request-id")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+def _trace(scope: Scope) -> dict[str, str]:
+    match = _TRACEPARENT.fullmatch(_header(scope, b"traceparent"))
+    return {} if match is None else {"trace": match[1], "span": match[2]}
 
 
 def _method(scope: Scope) -> str:

@@ -6,6 +6,7 @@ and the tests of the documentation.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from shared.errors import DdsrError
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:ddsr:problem:"
 UNKNOWN_FIELD = "<unknown>"  # in place of a name that the client made up
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class BadRequest(DdsrError):
@@ -130,10 +132,17 @@ def describe(
         status=error.status,
         code=error.code,
         detail=error.detail,
-        instance=f"urn:uuid:{request_id}" if request_id else None,
+        instance=_instance(request_id),
         job=job,
         errors=issues,
     )
+
+
+def _instance(request_id: str | None) -> str | None:
+    """A name of the request as a URI; only one that we gave is sure to be a UUID."""
+    if request_id is None:
+        return None
+    return f"urn:uuid:{request_id}" if _UUID.fullmatch(request_id) else f"urn:ddsr:request:{request_id}"
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -179,7 +179,8 @@ def test_a_result_of_wrong_types_is_no_result(head: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_size": "32"}, {"image_size": 0}, {"model": None}, {"started": []}, {"name": 3}]
+    "change",
+    [{"image_size": "32"}, {"image_size": 0}, {"model": None}, {"started": []}, {"name": 3}, {"private_webhooks": 1}],
 )
 def test_an_announcement_of_wrong_types_is_none(change: dict[str, Any]) -> None:
     """Found here: one such entry in Redis made every request a 500."""

@@ -105,6 +105,19 @@ def test_events_tell_every_stage(client: TestClient) -> None:
     assert len(steps) >= 2
 
 
+def test_a_browser_that_was_told_of_the_end_is_told_to_stop(client: TestClient) -> None:
+    """`EventSource` reconnects when a stream ends, with the id of the last event; only 204 makes it stop."""
+    address = client.post("/hide", **hide_form(), headers=ASYNC).headers["Location"] + "/events"
+    with client.stream("GET", address) as stream:
+        ids = [line.removeprefix("id: ") for line in stream.iter_lines() if line.startswith("id: ")]
+    assert ids[-1] == "done"
+    again = client.get(address, headers={"Last-Event-ID": ids[-1]})
+    assert (again.status_code, again.content) == (204, b"")
+    for earlier in ("running", "queued", ""):
+        late = client.get(address, headers={"Last-Event-ID": earlier})
+        assert (late.status_code, late.text.count("event: done")) == (200, 1)
+
+
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     name = ""
     for line in lines:

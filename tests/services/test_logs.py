@@ -2,13 +2,16 @@
 
 import json
 import logging
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from services.common.keys import new_key
 from services.common.logs import configure_libraries, make_log, where
 from services.sender.app import SenderSettings, create_app
-from tests.services.conftest import local_client
+from tests.services.conftest import Clients, local_client
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings
 
@@ -66,3 +69,44 @@ def test_where_is_the_innermost_place() -> None:
     found = where(caught.value)
     assert found["error"] == "KeyError"
     assert found["at"].endswith(str(inner.__code__.co_firstlineno + 1))
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def requests_logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == "request"]
+
+
+def test_a_request_is_logged_with_key_code_and_the_names_that_its_caller_gave(
+    sender: Clients, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, line = new_key("alice")
+    client = sender(api_keys=(line,))
+    capsys.readouterr()
+    names = {"X-Request-ID": "order-17.a", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    answer = client.get(f"/jobs/{'0' * 32}", headers={"X-API-Key": key, **names})
+    assert answer.headers["X-Request-ID"] == "order-17.a"
+    assert answer.json()["instance"] == "urn:ddsr:request:order-17.a"
+    client.get("/jobs/1?identity_prompt=canary", headers={"X-API-Key": key})
+    client.get("/version")
+    missing, secret, alive = requests_logged(capsys)
+    found = {name: missing[name] for name in ("request", "key", "code", "trace", "span", "status")}
+    assert found == {
+        "request": "order-17.a", "key": "alice", "code": "job-not-found", "trace": TRACE, "span": "00f067aa0ba902b7",
+        "status": 404,
+    }  # fmt: skip
+    assert (secret["code"], secret["status"]) == ("secret-in-query", 400)
+    assert not {"key", "code", "trace"} & set(alive)
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a b", "ä", "a/b", ""])
+def test_other_names_are_not_taken_up(name: str, sender: Clients, capsys: pytest.CaptureFixture[str]) -> None:
+    client = sender()
+    capsys.readouterr()
+    headers = {"X-Request-ID": name.encode(), "traceparent": b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01"}
+    own = client.get("/version", headers=headers).headers["X-Request-ID"]
+    assert uuid.UUID(own)
+    (line,) = requests_logged(capsys)
+    assert (line["request"], "trace" in line) == (own, False)

@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from shared import jobs_records as records
 from shared.errors import InvalidOption
 from shared.jobs import JobResult, JobStore
-from shared.webhooks import Refused, _public, check_url, deliver, load_secret
+from shared.webhooks import Refused, _public, check_public, check_url, deliver, load_secret
 from tests.shared.test_jobs import make_desk
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, hide_request, make_store, until
@@ -26,6 +26,37 @@ from worker.metrics import WorkerMetrics
 from worker.outbox import DELAYS, SENDERS, Outbox
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtMTIzNA=="
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "a.localhost.",
+        "10.1.2.3",
+        "[::1]",
+        "[fd00::1]",
+        "169.254.169.254",
+        "127.1",
+        "0x7f000001",
+    ],
+)
+def test_an_address_that_no_worker_calls_is_refused_at_once(host: str, server: RedisServer) -> None:
+    url = f"http://{host}:8080/hook"
+    with pytest.raises(InvalidOption, match="private"):
+        check_public(url)
+    announce(server, private_webhooks=False)
+    store = make_store(server)
+    with pytest.raises(InvalidOption, match="private"):
+        store.submit("hide", hide_request(), owner=OWNER, webhook=url)
+    announce(server, name="w2", private_webhooks=True)
+    assert store.submit("hide", hide_request(), owner=OWNER, webhook=url).state == "queued"
+
+
+def test_public_addresses_and_names_are_taken() -> None:
+    for host in ("example.org", "93.184.216.34", "[2606:4700::1111]", "localhost.example.org"):
+        check_public(f"https://{host}/hook")
 
 
 class Receiver(ThreadingHTTPServer):

@@ -50,10 +50,10 @@ def make_store(server: RedisServer, **changes: Any) -> JobStore:
     return JobStore(open_redis(settings), settings)
 
 
-def announce(server: RedisServer, name: str = "w1", keys: Keyring | None = None) -> Keyring:
+def announce(server: RedisServer, name: str = "w1", keys: Keyring | None = None, **more: Any) -> Keyring:
     """A worker that is only announced, so that jobs can be submitted without being computed."""
     keys = keys or Keyring.load_or_create(server.folder / "keys" / "worker")
-    info = WorkerInfo(name, keys.current.public.to_text(), "a" * 16, 32)
+    info = WorkerInfo(name, keys.current.public.to_text(), "a" * 16, 32, **{"private_webhooks": True, **more})
     client = server.client()
     client.sadd(records.WORKERS, name)
     client.set(records.worker_key(name), json.dumps(info.__dict__))
