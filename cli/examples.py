@@ -5,13 +5,16 @@ from typer.main import get_command_name
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "hide": (
-        "ddsr hide face.jpg --disguise 'a glacier under a blue sky' -o stego.png",
+        "ddsr hide face.jpg --disguise 'a glacier under a blue sky'",
+        "ddsr hide face.jpg --disguise 'a glacier under a blue sky' -o stego.webp --force",
         "ddsr hide photos/anna.jpg photos/ben.jpg --crop face --disguise 'a dark forest' --out-dir hidden --json",
     ),
     "recover": (
         "ddsr recover stego.png -o face.png",
+        "ddsr recover - < stego.png > face.png",
         "ddsr recover received.jpg --recipe stego.png.recipe --identity-prompt-file prompt.txt -o face.png",
     ),
+    "passphrase": ("ddsr passphrase", "ddsr passphrase --words 7"),
     "up": ("ddsr up", "ddsr up --workers 2 --sender-port 9001 --receiver-port 9002 --state /var/lib/ddsr"),
     "demo": ("ddsr demo", "ddsr demo --image face.jpg --out demo"),
     "doctor": ("ddsr doctor", "ddsr doctor --no-model --json"),

@@ -2,11 +2,13 @@
 
 import sys
 import traceback
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from cli import bench, demo, doctor, evaluate, examples, keys, pictures, stack, train
+from cli import bench, demo, doctor, evaluate, examples, keys, passphrase, pictures, stack, train
 from shared.errors import DdsrError, InputError
 
 EXIT_CODES = (
@@ -18,9 +20,24 @@ app = typer.Typer(
     help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for module in (pictures, stack, demo, doctor, keys, train, evaluate, bench):
+for module in (pictures, passphrase, stack, demo, doctor, keys, train, evaluate, bench):
     module.register(app)
 examples.add_examples(app)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ddsr {version('ddsr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Hide a face in an innocent picture and get it back."""
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`ddsr hide` and `ddsr recover`: files in, files out, no service needed."""
 
+import errno
 import json
 import os
 import sys
@@ -34,10 +35,25 @@ T = TypeVar("T")
 
 ENVIRONMENT = "DDSR_IDENTITY_PROMPT"
 BATCH = 8
+STANDARD = Path("-")  # standard input as a source, standard output as a target
+SUFFIXES: dict[str, PictureFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
-Files = Annotated[list[Path], typer.Argument(help="Picture files: JPEG, PNG or WebP.", show_default=False)]
-OutDir = Annotated[Path | None, typer.Option("--out-dir", help="Folder for the results; made if missing.")]
-Out = Annotated[Path | None, typer.Option("-o", "--output", help="The result's file, for a single picture.")]
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="Picture files: JPEG, PNG or WebP; - is standard input.", show_default=False),
+]
+OutDir = Annotated[
+    Path | None, typer.Option("--out-dir", help="Folder for the results, made if missing; else beside each picture.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="The result's file, for a single picture; its suffix is the format; - is standard out.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 PromptFile = Annotated[
     Path | None,
     typer.Option(
@@ -66,20 +82,22 @@ def hide(
         str | None, typer.Option(help="ddim, heun, heun-whitened, adams-whitened, ddim-matched, heun-matched.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
-    format: Annotated[str, typer.Option(help="png, jpeg or webp.")] = "png",
+    format: Annotated[str | None, typer.Option(help="png, jpeg or webp; else the suffix of -o, else png.")] = None,
     crop: Annotated[
         str, typer.Option(help="auto: the one face, else the centre; centre; face; none: it has the model's size.")
     ] = "auto",
     model: Model = None,
     device: Device = "cpu",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Hide faces under a secret identity prompt.
+    """Hide faces under a secret identity prompt: portrait.jpg becomes portrait.stego.png.
 
     Each stego's recipe (public, needed to recover) is written into the file and beside it as FILE.recipe.
     """
     no_core_dumps()
-    paths = _targets(faces, out_dir, output, f".stego.{_suffix(format)}")
+    kind = _format(format, output)
+    paths = _targets(faces, out_dir, output, f".stego.{_suffix(kind)}")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
     from shared.diffusion.pipeline import hide as hide_batch
@@ -91,7 +109,8 @@ def hide(
     boxes: dict[Path, Box | None] = {}
 
     def read(path: Path) -> Pixels:
-        pixels, boxes[path] = decode_and_fit(path.read_bytes(), loaded.image_size, chosen)
+        _check_free([paths[path], _sidecar(paths[path])], force)
+        pixels, boxes[path] = decode_and_fit(_read(path), loaded.image_size, chosen)
         return pixels
 
     good = report.readable(faces, read)
@@ -105,9 +124,10 @@ def hide(
                 seconds = (time.perf_counter() - started) / len(batch)
                 for (path, _), one in zip(batch, hidden, strict=True):
                     recipe = one.recipe.to_text()
-                    data = encode_picture(one.stego, _format(format), recipe=recipe)
-                    target = _write(paths[path], data)
-                    _write(_sidecar(target), recipe.encode() + b"\n")
+                    data = encode_picture(one.stego, kind, recipe=recipe)
+                    target = _write(paths[path], data, force)
+                    if target != STANDARD:
+                        _write(_sidecar(target), recipe.encode() + b"\n", force)
                     report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe, **_cut(boxes[path]))
     report.finish()
 
@@ -122,10 +142,15 @@ def recover(
     ] = None,
     model: Model = None,
     device: Device = "cpu",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Recover faces with the identity prompt. A wrong prompt gives a stranger's picture, not an error."""
+    """Recover faces with the identity prompt: portrait.stego.png becomes portrait.face.png.
+
+    A wrong prompt gives a stranger's picture, not an error.
+    """
     no_core_dumps()
+    kind = _format(None, output)
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
@@ -135,7 +160,8 @@ def recover(
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
 
     def read(path: Path) -> tuple[Pixels, Recipe]:
-        data = path.read_bytes()
+        _check_free([paths[path]], force)
+        data = _read(path)
         pixels = fit_square(decode_upload(data), loaded.image_size, "none")
         found = _recipe_of(path, data, recipe)
         check_recipes(loaded, [found])
@@ -153,7 +179,7 @@ def recover(
                     recovered = recover_batch(loaded, pixels, [prompt] * len(batch), recipes, on_step=on_step)
                     seconds = (time.perf_counter() - started) / len(batch)
                     for (path, _), face in zip(batch, recovered, strict=True):
-                        report.done(path, _write(paths[path], encode_picture(face, "png")), seconds)
+                        report.done(path, _write(paths[path], encode_picture(face, kind), force), seconds)
     report.finish()
 
 
@@ -189,9 +215,9 @@ class _Report:
     def done(self, source: Path, target: Path, seconds: float, **more: object) -> None:
         if self.as_json:
             fields = {"input": str(source), "output": str(target), "seconds": round(seconds, 3), **more}
-            typer.echo(json.dumps(fields))
+            typer.echo(json.dumps(fields), err=target == STANDARD)
         else:
-            typer.echo(f"{source} -> {target} ({seconds:.1f} s)")
+            typer.echo(f"{source} -> {target} ({seconds:.1f} s)", err=target == STANDARD)
 
     def finish(self) -> None:
         if self.failed:
@@ -216,27 +242,43 @@ def _identity_prompt(file: Path | None) -> str:
 
 
 def _targets(sources: list[Path], out_dir: Path | None, output: Path | None, suffix: str) -> dict[Path, Path]:
-    if (out_dir is None) == (output is None):
-        raise typer.BadParameter("give --out-dir, or -o for a single picture")
+    if output is None and STANDARD in sources:
+        output = STANDARD
     if output is not None:
-        if len(sources) != 1:
-            raise typer.BadParameter("-o is for a single picture; give --out-dir")
+        if len(sources) != 1 or out_dir is not None:
+            raise typer.BadParameter("-o and - are for a single picture, without --out-dir")
+        if output == STANDARD and sys.stdout.isatty():
+            raise typer.BadParameter("a picture does not go to a terminal: give -o, or redirect standard output")
         return {sources[0]: output}
-    assert out_dir is not None  # noqa: S101  (for the type checker; one of the two is set)
-    targets = {source: out_dir / (source.name.removesuffix(source.suffix) + suffix) for source in sources}
+    targets = {source: (out_dir or source.parent) / (_stem(source, suffix) + suffix) for source in sources}
     if len(set(targets.values())) != len(set(sources)):
         raise typer.BadParameter("two inputs would be written to one file; rename one")
     return targets
 
 
-def _suffix(format: str) -> str:
-    return "jpg" if _format(format) == "jpeg" else format
+def _stem(source: Path, suffix: str) -> str:
+    """The name without its suffix; what was hidden in portrait.stego.png is that of portrait."""
+    stem = source.name.removesuffix(source.suffix)
+    return stem.removesuffix(".stego") if suffix.startswith(".face") else stem
 
 
-def _format(format: str) -> PictureFormat:
-    if format not in MEDIA_TYPES:
+def _suffix(format: PictureFormat) -> str:
+    return "jpg" if format == "jpeg" else format
+
+
+def _format(given: str | None, output: Path | None) -> PictureFormat:
+    """The format that was asked for, or that the suffix of the output names; they must agree."""
+    if given is not None and given not in MEDIA_TYPES:
         raise typer.BadParameter(f"one of {', '.join(MEDIA_TYPES)}", param_hint="--format")
-    return format
+    named = given
+    if output is None or output == STANDARD or not output.suffix:
+        return named or "png"
+    found = SUFFIXES.get(output.suffix.lower())
+    if found is None:
+        raise typer.BadParameter(f"the suffix is one of {', '.join(SUFFIXES)}", param_hint="-o")
+    if named not in (None, found):
+        raise typer.BadParameter(f"--format {named} contradicts the suffix {output.suffix}", param_hint="-o")
+    return found
 
 
 def _crop(crop: str) -> FaceCrop:
@@ -267,9 +309,25 @@ def _recipe_of(path: Path, data: bytes, given: Path | None) -> Recipe:
         raise MissingRecipe("no recipe in the file or beside it; give --recipe") from None
 
 
-def _write(target: Path, data: bytes) -> Path:
+def _read(source: Path) -> bytes:
+    return sys.stdin.buffer.read() if source == STANDARD else source.read_bytes()
+
+
+def _check_free(targets: list[Path], force: bool) -> None:
+    """Before the work, not after it. Raises FileExistsError."""
+    for target in targets:
+        if not force and target != STANDARD and target.exists():
+            raise FileExistsError(errno.EEXIST, f"{target} exists; --force overwrites it")
+
+
+def _write(target: Path, data: bytes, force: bool) -> Path:
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
+    with open(target, "wb" if force else "xb") as file:
+        file.write(data)
     return target
 
 

@@ -7,6 +7,8 @@ pixels (3 channels) or on pixel-unshuffled patches (3 p^2 channels), and whether
 
 import hashlib
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,13 +121,17 @@ class DiffusionModel:
             dtype: of the network and text encoder; the autoencoder and the state stay in float32 and float64.
 
         Raises:
-            ModelError: no such pipeline, one of another kind, or one whose weights are pickles.
+            ModelError: no such pipeline, one of another kind, or one whose weights are pickles; a device that is not
+                here.
         """
         root = str(EMBEDDED if source is None else source)
+        _check_device(device)
         transformers_logging.set_verbosity_error()  # its warnings quote the end of an over-long prompt
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt to reach the hub
         transformers_logging.disable_progress_bar()
         diffusers_logging.disable_progress_bar()
         try:
+            warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # diffusers' own call of the hub
             safe: dict[str, Any] = {"use_safetensors": True}  # the other format of weights is a pickle
             vae = AutoencoderKL.from_pretrained(root, subfolder="vae", torch_dtype=torch.float32, **safe)
             unet = UNet2DConditionModel.from_pretrained(root, subfolder="unet", torch_dtype=torch.float32, **safe)
@@ -239,6 +245,13 @@ class DiffusionModel:
                 digest.update(f"{name} {tuple(value.shape)}".encode())
                 digest.update(value.flatten()[::stride].half().cpu().numpy().astype("<f2").tobytes())
         return digest.hexdigest()[:16]
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # the latter from a torch without CUDA
+        raise ModelError(f"the device '{device}' cannot be used on this machine") from None
 
 
 def _check(unet: UNet2DConditionModel, vae: AutoencoderKL, text: CLIPTextModel) -> None:

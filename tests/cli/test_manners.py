@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,19 @@ def in_terminal(*words: str, **environment: str) -> str:
     os.close(ours)
     process.wait(240)
     return said.decode()
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"ddsr {version('ddsr')}\n"
+
+
+def test_passphrase() -> None:
+    """Words of the list and as many as asked for, another five each time; on standard output nothing else."""
+    first, second = run("passphrase"), run("passphrase", "--words", "7")
+    assert (len(first.stdout.split()), first.stderr) == (5, "65 bits\n")
+    assert (len(second.stdout.split()), second.stderr) == (7, "90 bits\n")
+    assert first.stdout.split() != second.stdout.split()[:5]
+    assert run("passphrase", "--words", "4").returncode == 2
 
 
 def test_no_colours_in_a_pipe() -> None:

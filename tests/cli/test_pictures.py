@@ -58,7 +58,7 @@ def test_a_stripped_recipe_is_found_beside_the_file_or_given(model: Path, face: 
     given = ["--recipe", tmp_path / "s.png.recipe"]
     ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "b.png", "--model", model, *given)
     (tmp_path / "bare.png.recipe").write_text((tmp_path / "s.png.recipe").read_text())
-    ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "b.png", "--model", model)
+    ddsr("recover", tmp_path / "bare.png", "-o", tmp_path / "c.png", "--model", model)
 
 
 def test_good_files_are_written_beside_bad_ones(model: Path, face: Path, tmp_path: Path) -> None:
@@ -75,6 +75,65 @@ def test_json_says_one_object_a_picture(model: Path, face: Path, tmp_path: Path)
     said = json.loads(hide(model, face, "--out-dir", tmp_path, "--json"))
     assert set(said) == {"input", "output", "seconds", "evaluations", "recipe", "crop"}
     assert SECRET not in json.dumps(said)
+
+
+def test_the_names_that_results_get(model: Path, face: Path, tmp_path: Path) -> None:
+    hide(model, face)
+    hide(model, face, "--format", "jpeg")
+    ddsr("recover", tmp_path / "face.stego.png", "--model", model)
+    written = {"face.stego.png", "face.stego.png.recipe", "face.stego.jpg", "face.stego.jpg.recipe", "face.face.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"face.jpg", *written}
+    hide(model, face, face.with_name("other.jpg"), "-o", tmp_path / "s.png", code=2)
+
+
+def test_what_exists_is_kept_unless_force_is_given(model: Path, face: Path, tmp_path: Path) -> None:
+    for name in ("s.png", "s.png.recipe"):
+        (tmp_path / name).write_text("dear")
+        assert f"{name} exists" in hide(model, face, "-o", tmp_path / "s.png", code=1)
+        assert (tmp_path / name).read_text() == "dear"
+        hide(model, face, "-o", tmp_path / "s.png", "--force")
+        assert (tmp_path / name).read_bytes()[:4] != b"dear"
+        for path in tmp_path.glob("s.png*"):
+            path.unlink()
+    hide(model, face, "-o", tmp_path / "s.png")
+    (tmp_path / "s.face.png").write_text("dear")
+    assert "--force" in ddsr("recover", tmp_path / "s.png", "--model", model, code=1)
+    ddsr("recover", tmp_path / "s.png", "--model", model, "--force")
+    assert (tmp_path / "s.face.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("s.jpg", "JPEG"), ("s.JPEG", "JPEG"), ("s.webp", "WEBP"), ("s", "PNG")])
+def test_the_suffix_is_the_format(model: Path, face: Path, tmp_path: Path, name: str, kind: str) -> None:
+    hide(model, face, "-o", tmp_path / name)
+    ddsr("recover", tmp_path / name, "-o", tmp_path / f"back-{name}", "--model", model)
+    for path in (tmp_path / name, tmp_path / f"back-{name}"):
+        with Image.open(path) as image:
+            assert image.format == kind
+
+
+@pytest.mark.parametrize("more", [["s.bmp"], ["s.png", "--format", "jpeg"], ["s.recipe"]])
+def test_a_suffix_of_no_format_is_refused(face: Path, tmp_path: Path, more: list[str]) -> None:
+    assert "suffix" in ddsr("hide", face, "--disguise", "x", "-o", tmp_path / more[0], *more[1:], code=2)
+    assert not (tmp_path / more[0]).exists()
+
+
+def test_standard_input_and_output(model: Path, face: Path, tmp_path: Path) -> None:
+    runner = CliRunner(env={"DDSR_IDENTITY_PROMPT": SECRET})
+    words = ["--model", str(model)]
+    hidden = runner.invoke(
+        app, ["hide", "-", "--disguise", "the sea", "--steps", "1", "--json", *words], input=face.read_bytes()
+    )
+    assert hidden.exit_code == 0, hidden.stderr
+    stego = hidden.stdout_bytes
+    assert json.loads(hidden.stderr)["recipe"] == read_recipe(stego)
+    back = runner.invoke(app, ["recover", "-", "-o", str(tmp_path / "back.png"), *words], input=stego)
+    assert back.exit_code == 0, back.stderr
+    with Image.open(tmp_path / "back.png") as image:
+        assert image.size == (32, 32)
+    piped = runner.invoke(app, ["recover", "-", *words], input=stego)
+    assert piped.stdout_bytes == (tmp_path / "back.png").read_bytes()
+    twice = runner.invoke(app, ["recover", "-", "-", *words], input=stego)
+    assert twice.exit_code == 2
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
@@ -148,6 +207,9 @@ def said_by_main(
         (SECRET, ["--scheme", "none"], 1, "scheme"),
         (SECRET, ["--steps", "0"], 1, "steps"),
         (SECRET, ["--model", "/nowhere"], 3, "pipeline"),
+        (SECRET, ["--model", "nobody/nothing"], 3, "pipeline"),
+        (SECRET, ["--device", "cuda:99"], 3, "cuda:99"),
+        (SECRET, ["--device", "quantum"], 3, "quantum"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_a_code(
@@ -159,6 +221,7 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
     else:
         monkeypatch.setenv("DDSR_IDENTITY_PROMPT", secret)
     monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     arguments = ["hide", face, "-o", tmp_path / "s.png", "--disguise", "the sea", *more]
     found, error = said_by_main(arguments, monkeypatch, capsys)
     assert found == code
