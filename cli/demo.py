@@ -28,7 +28,9 @@ from shared.imaging import decode_upload, fit_square
 from shared.settings import StackSettings
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
-IDENTITY_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"  # a description, five random words
+IDENTITY_PROMPT = (
+    "a smiling woman with short hair, lived outage flanked humorous afar"  # a description, five random words
+)
 WRONG_PROMPT = "a smiling woman with short hair, lived outage flanked humorous ajar"
 DISGUISE_PROMPT = "a glacier under a blue sky"
 WAIT = 300  # seconds for one request
