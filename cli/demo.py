@@ -28,9 +28,8 @@ from shared.imaging import decode_upload, fit_square
 from shared.settings import StackSettings
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
-IDENTITY_PROMPT = (
-    "a smiling woman with short hair, lived outage flanked humorous afar"  # a description, five random words
-)
+# A description, and five random words.
+IDENTITY_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"
 WRONG_PROMPT = "a smiling woman with short hair, lived outage flanked humorous ajar"
 DISGUISE_PROMPT = "a glacier under a blue sky"
 WAIT = 300  # seconds for one request
