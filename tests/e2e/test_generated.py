@@ -83,11 +83,19 @@ def form(package: str, model: str, values: dict[str, Any], **files: bytes) -> An
     return kind.from_dict(values | files)
 
 
-def test_hide_and_recover_at_once_and_by_job(stack: Stack, documents: dict[str, Path], generated: Path) -> None:
+@pytest.fixture
+def clients(stack: Stack, generated: Path) -> Iterator[tuple[Any, Any]]:
+    """The generated clients of sender and receiver."""
     sender, receiver = (
         part(f"made_{name}.client").Client(base_url=url, timeout=httpx.Timeout(300))
         for name, url in zip(SERVICES, (stack.sender_url, stack.receiver_url), strict=True)
     )
+    with sender, receiver:
+        yield sender, receiver
+
+
+def test_hide_and_recover_at_once_and_by_job(clients: tuple[Any, Any], documents: dict[str, Path]) -> None:
+    sender, receiver = clients
     values = example(documents["sender"], "/hide")
     portrait = ROOT / values.pop("image").removeprefix("@")
     hidden = part("made_sender.api.hide.hide").sync_detailed(
