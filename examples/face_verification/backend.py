@@ -33,7 +33,6 @@ from examples.face_verification.recogniser import THRESHOLD, Recogniser
 from examples.face_verification.register import RegisterError, enrol, read_prompts
 from examples.face_verification.verifier import (
     INVALID,
-    MOST_BYTES,
     NO_KEY,
     UNDEFINED,
     UNKNOWN_KEY,
@@ -89,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise Refused(401, UNKNOWN_KEY, "the key in x-api-key is none of this backend's")
 
     MultiPartParser.spool_max_size = 0  # Starlette would write larger pictures to the temporary folder
-    app = FastAPI(title="Face verification", lifespan=lifespan, docs_url=None, redoc_url=None, max_body_size=MOST_BYTES)
+    app = FastAPI(title="Face verification", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
@@ -116,7 +115,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _framework(request: Request, error: Exception) -> JSONResponse:
-    """404, 405, 413 and whatever else the framework answers by itself."""
+    """404, 405 and whatever else the framework answers by itself."""
     assert isinstance(error, HTTPException)  # noqa: S101
     words = HTTPStatus(error.status_code).phrase
     return _answer(request, Refused(error.status_code, UNDEFINED, words), dict(error.headers or {}))

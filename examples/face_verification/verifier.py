@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.types import Message
 
 from ddsr_client import AsyncClient, ClientError, InvalidInput, JobProblem, Problem
 from examples.face_verification.recogniser import NoPicture, Recogniser, Seen
@@ -106,7 +107,8 @@ def is_stego(picture: bytes) -> bool:
 
 
 async def fields_of(request: Request) -> dict[str, Any]:
-    """The fields of a form, files as bytes, or of a JSON object. Raises Refused."""
+    """The fields of a form, files as bytes, or of a JSON object. Raises Refused: also for more than MOST_BYTES."""
+    request = _counted(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/json":
@@ -120,3 +122,17 @@ async def fields_of(request: Request) -> dict[str, Any]:
     except (ValueError, MultiPartException):
         pass
     raise Refused(400, INVALID, "send a well-formed form, multipart/form-data, or a JSON object")
+
+
+def _counted(request: Request) -> Request:
+    total = 0
+
+    async def receive() -> Message:
+        nonlocal total
+        message = await request.receive()
+        total += len(message.get("body", b""))
+        if total > MOST_BYTES:
+            raise Refused(413, UNDEFINED, f"the request has more than {MOST_BYTES} bytes")
+        return message
+
+    return Request(request.scope, receive)

@@ -80,7 +80,10 @@ def example(document: Path, path: str) -> dict[str, Any]:
 def form(package: str, model: str, values: dict[str, Any], **files: bytes) -> Any:
     """A generated form of an example, its file fields replaced by the files that they name."""
     kind = getattr(part(f"{package}.models"), model)
-    return kind.from_dict(values | files)
+    made = kind.from_dict(values | files)
+    for name in files:
+        getattr(made, name).file_name = name  # a part without one is text
+    return made
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from compreface import CompreFace
 
@@ -11,9 +12,11 @@ from examples.face_verification.__main__ import NOBODY, PORTRAIT, SUBJECT
 from examples.face_verification.recogniser import THRESHOLD, Recogniser, distance, similarity
 from examples.face_verification.register import image_id
 from tests.examples.conftest import Played
+from tests.services.conftest import encoded
 
 BOX = {"probability", "x_max", "y_max", "x_min", "y_min"}
 PAIR = "/api/v1/verification/verify"
+GREY = encoded(np.full((128, 128, 3), 128, np.uint8))
 ENROLLED = f"/api/v1/recognition/faces/{image_id(SUBJECT)}/verify"
 
 
@@ -87,7 +90,7 @@ def post(played: Played, path: str, **options: Any) -> httpx.Response:
         (ENROLLED, {"content": b"x"}, 400, 26),
         (ENROLLED, {"json": []}, 400, 26),
         (ENROLLED, {"files": {"file": PORTRAIT.read_bytes()}, "params": {"limit": -1}}, 400, 26),
-        (ENROLLED, {"files": {"file": PORTRAIT.read_bytes()}, "params": {"det_prob_threshold": 1}}, 400, 28),
+        (ENROLLED, {"files": {"file": GREY}}, 400, 28),
         (ENROLLED, {"files": {"file": bytes(9 * 2**20)}}, 413, 0),
         (PAIR, {"files": {"source_image": PORTRAIT.read_bytes()}}, 400, 33),
         (f"/api/v1/recognition/faces/{image_id('nobody')}/verify", {"files": {"file": b"x"}}, 404, 11),
