@@ -20,7 +20,7 @@ from PIL import Image
 
 from cli.stack import Stack
 from examples.face_verification.recogniser import Recogniser
-from shared.imaging import fit_square
+from shared.faces import decode_and_fit
 from tests.e2e.test_stack import settings
 
 ROOT = Path(__file__).parents[2]
@@ -128,10 +128,10 @@ def test_hide_and_recover_at_once_and_by_job(clients: tuple[Any, Any], documents
 
 def alike(face: bytes, photograph: Path) -> float:
     """PSNR in dB against what was hidden."""
-    with Image.open(io.BytesIO(face)) as image, Image.open(photograph) as whole:
+    with Image.open(io.BytesIO(face)) as image:
         found = np.asarray(image.convert("RGB"), float)
-        wanted = fit_square(np.asarray(whole.convert("RGB")), found.shape[0], "centre").astype(float)
-    return float(10 * np.log10(255**2 / np.mean((found - wanted) ** 2)))
+    wanted, _ = decode_and_fit(photograph.read_bytes(), found.shape[0], "auto")
+    return float(10 * np.log10(255**2 / np.mean((found - wanted.astype(float)) ** 2)))
 
 
 @pytest.mark.parametrize("name", SERVICES)
