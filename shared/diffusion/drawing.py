@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.repair import repaired
+from shared.diffusion.repair import drawn_lines, repaired
 
 MIDDLE = 127.5  # grey level
 DRAW_ITERATIONS = 12
@@ -15,13 +15,13 @@ DRAW_ITERATIONS = 12
 def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> Tensor:
     """Equation 7 for a stego drawn with `contrast`: its latent, float64 (B, C, h, w).
 
-    Where the autoencoder retraces itself, values that the channel drove to black or white are left out (repair.py).
+    Where the autoencoder retraces itself, values that the channel overwrote are left out (repair.py).
     """
     pixel = torch.tensor(pixels, device=model.device)
     levels = (pixel.double() - MIDDLE) / contrast + MIDDLE
     if model.exact:
         side = (pixel == 255).double() - (pixel == 0).double()
-        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side)
+        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side, drawn_lines(pixel))
     return model.encode_levels(levels)
 
 

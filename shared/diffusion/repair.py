@@ -1,9 +1,9 @@
-"""Values of a stego that a channel drove to black or white (salt and pepper, dead pixels), left out of the reading.
+"""Values of a stego that a channel overwrote (salt and pepper, dead pixels, a frame), left out of the reading.
 
 Where the autoencoder is affine it explains its own pictures completely: x = G(E(x)), but for rounding and clipping, and
 E has many more numbers to go by than it needs. A broken value stands out of what the rest explains. It is replaced by
-what they explain, over and over: alternating projections onto {G(z)} and {x that is as given where it is not broken}
-(Papoulis, 1975; Gerchberg, 1974), whose limit is the least-squares reading of the values that are left.
+what they explain: the least-squares reading of the values that are left (Papoulis, 1975; Gerchberg, 1974), by conjugate
+gradients.
 
 A stego that nobody touched has no such value, and comes back as it is, bit for bit.
 """
@@ -15,17 +15,20 @@ from torch import Tensor
 
 STEPS = (90.0, 54.0, 32.0, 19.0, 12.0, 10.0)  # grey levels off the explanation: surely broken first, then the rest
 SPREADS = 5.0  # noise all over the picture is not what this is for: so many of its deviations off, at least
-PROJECTIONS = 8
+ITERATIONS = 8  # of the linear equations, for each of the steps
+_TINY = 1e-30
+LINE = 0.75  # of its length
 
 
-def repaired(explain: Callable[[Tensor], Tensor], levels: Tensor, side: Tensor) -> Tensor:
+def repaired(explain: Callable[[Tensor], Tensor], levels: Tensor, side: Tensor, lines: Tensor) -> Tensor:
     """The picture without its broken values.
 
     Args:
         explain: x -> G(E(x)), idempotent.
         levels: grey levels as read, float64 (B, H, W, 3).
-        side: -1 where the file says 0, 1 where it says 255, else 0; (B, H, W, 3). Only such a value can be broken, and
-            only if its explanation lies within the range: where that lies beyond, the value was clipped, not broken.
+        side: -1 where the file says 0, 1 where it says 255, else 0; (B, H, W, 3). Such a value can be broken if its
+            explanation lies within the range: where that lies beyond, the value was clipped, not broken.
+        lines: of lines that somebody drew (`drawn_lines`), which are broken; (B, H, W, 1).
 
     Returns:
         float64 (B, H, W, 3); pictures in which no value is broken as given.
@@ -34,11 +37,45 @@ def repaired(explain: Callable[[Tensor], Tensor], levels: Tensor, side: Tensor) 
     for threshold in STEPS:
         off = given - explain(levels)
         spread = 1.4826 * off.abs().flatten(1).median(1).values.view(-1, 1, 1, 1)  # robust: few values are broken
-        broken = side * off > (SPREADS * spread).clamp(min=threshold)
+        broken = lines | (side * off > (SPREADS * spread).clamp(min=threshold))
         if damaged is None:
             damaged = broken.flatten(1).any(1).view(-1, 1, 1, 1)
         if not damaged.any():
             return given
-        for _ in range(PROJECTIONS):
-            levels = torch.where(broken & damaged, explain(levels), given)
+        start = torch.where(broken, levels, given)
+        levels = torch.where(damaged, _filled(explain, start, (broken & damaged).double()), given)
     return levels
+
+
+def _filled(explain: Callable[[Tensor], Tensor], levels: Tensor, broken: Tensor) -> Tensor:
+    """The levels with those values, `broken` 1, that the explanation of the whole agrees with.
+
+    Conjugate gradients on broken (x - G(E(x))) = 0, which is linear and symmetric where G(E(x)) projects.
+    """
+    x, explained = levels, explain(levels)
+    residual = broken * (explained - x)
+    direction, size = residual, _dot(residual, residual)
+    for _ in range(ITERATIONS):
+        change = explain(x + direction) - explained
+        bent = broken * (direction - change)
+        step = size / (_dot(direction, bent) + _TINY)
+        x, explained, residual = x + step * direction, explained + step * change, residual - step * bent
+        size, before = _dot(residual, residual), size
+        direction = residual + size / (before + _TINY) * direction
+    return x
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    return (one * other).flatten(1).sum(1).view(-1, 1, 1, 1)
+
+
+def drawn_lines(pixels: Tensor) -> Tensor:
+    """Whether a pixel lies in a row or column three quarters of which are exactly one colour, bool (B, H, W, 1).
+
+    The frame that a program draws around a picture. No generated picture has such a line, and no compressed one.
+    """
+    found = torch.zeros(*pixels.shape[:3], dtype=torch.bool, device=pixels.device)
+    for axis in (1, 2):
+        same = (pixels.diff(dim=axis) == 0).all(-1)
+        found |= same.double().mean(axis, keepdim=True) >= LINE
+    return found[..., None]

@@ -3,18 +3,20 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion.affine import affine_maps, retraces
-from shared.diffusion.drawing import draw, read
+from shared.diffusion.drawing import MIDDLE, draw, read
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.pipeline import hide, recover
-from shared.diffusion.repair import repaired
+from shared.diffusion.pipeline import hide, recover, stego_latents
+from shared.diffusion.repair import drawn_lines, repaired
 from shared.diffusion.walks import HideOptions
 
 Picture = NDArray[np.uint8]
+NO_LINES = torch.zeros(2, 16, 16, 1, dtype=torch.bool)
 
 
 def explain(levels: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def test_broken_values_are_replaced_by_what_the_rest_explains() -> None:
     hit = torch.rand(clean.shape[:3], generator=torch.Generator().manual_seed(3)) < 0.02
     hit[1] = False
     broken = torch.where(hit[..., None], 297.0, clean)
-    back = repaired(explain, broken, (broken == 297.0).double())
+    back = repaired(explain, broken, (broken == 297.0).double(), NO_LINES)
     assert hit.sum() > 4
     assert (broken - clean).abs().max() > 200
     assert (explain(back) - explain(clean)).abs().max() < 1.5  # the noise of the values left, in fewer equations
@@ -44,25 +46,25 @@ def test_broken_values_are_replaced_by_what_the_rest_explains() -> None:
 
 def test_an_extreme_value_that_fits_stays() -> None:
     clean = picture()
-    assert torch.equal(repaired(explain, clean, torch.ones_like(clean)), clean)
+    assert torch.equal(repaired(explain, clean, torch.ones_like(clean), NO_LINES), clean)
 
 
 def test_noise_all_over_is_not_taken_for_damage() -> None:
     noisy = picture(noise=40.0)
-    assert torch.equal(repaired(explain, noisy, -(noisy < -20).double()), noisy)
+    assert torch.equal(repaired(explain, noisy, -(noisy < -20).double(), NO_LINES), noisy)
 
 
 def test_a_value_inside_the_range_is_never_touched() -> None:
     broken = picture()
     broken[0, 3, 3] += 200
-    assert torch.equal(repaired(explain, broken, torch.zeros_like(broken)), broken)
+    assert torch.equal(repaired(explain, broken, torch.zeros_like(broken), NO_LINES), broken)
 
 
 def test_a_clipped_value_is_not_broken() -> None:
     clean = picture(noise=0)
     clipped = clean.clamp(max=100)
     assert (clean - clipped).max() > 20
-    assert torch.equal(repaired(explain, clipped, (clipped == 100).double()), clipped)
+    assert torch.equal(repaired(explain, clipped, (clipped == 100).double(), NO_LINES), clipped)
 
 
 def test_a_face_comes_back_through_salt_and_pepper(embedded: DiffusionModel, portrait: Picture) -> None:
@@ -102,3 +104,16 @@ def test_only_an_autoencoder_that_retraces_itself_is_trusted(tiny: DiffusionMode
     assert not retraces(dataclasses.replace(encoder, weight=encoder.weight * 1.01), decoder)
     assert not retraces(encoder, None)
     assert tiny.exact == retraces(*affine_maps(tiny.vae, tiny.latent_shape[1]))
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 30)])
+def test_a_frame_that_somebody_drew_is_read_past(embedded: DiffusionModel, colour: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(7).standard_normal((1, *embedded.latent_shape))
+    stego = draw(embedded, stego_latents(embedded, noise, ["a forest"]), embedded.extras.contrast)
+    framed = stego.copy()
+    framed[:, 0] = framed[:, -1] = framed[:, :, 0] = framed[:, :, -1] = colour
+    assert int(drawn_lines(torch.tensor(framed)).sum()) == 4 * (embedded.image_size - 1)
+    assert not drawn_lines(torch.tensor(stego)).any()
+    clean, past = (read(embedded, picture, embedded.extras.contrast) for picture in (stego, framed))
+    plain = embedded.encode_levels((torch.tensor(framed).double() - MIDDLE) / embedded.extras.contrast + MIDDLE)
+    assert (past - clean).square().mean() < 0.05 * (plain - clean).square().mean()
