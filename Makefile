@@ -2,7 +2,7 @@
 PYTHON ?= python3
 V := .venv/bin
 
-.PHONY: setup demo up lint test containers faults fuzz load soak example bench eval eval-extras audit sbom
+.PHONY: setup demo up client lint test containers faults fuzz load soak example bench eval eval-extras audit sbom
 setup: .venv/.ready
 .venv/.ready: pyproject.toml client/pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
@@ -14,6 +14,8 @@ demo: setup
 	$(V)/ddsr demo
 up: setup
 	$(V)/ddsr up
+client: setup
+	$(V)/python client/make_sync.py
 lint: setup
 	$(V)/ruff check . && $(V)/ruff format --check . && $(V)/mypy && $(V)/lint-imports
 test: setup lint

@@ -36,7 +36,7 @@ from ddsr_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from ddsr_client.models import Box, Crop, Failure, Job, Kind, PictureFormat
+from ddsr_client.models import Box, Channel, Crop, Failure, Job, Kind, PictureFormat, Scheme
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
 from ddsr_client.secret import Secret
@@ -46,6 +46,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "Box",
+    "Channel",
     "ChannelTooPoor",
     "Client",
     "ClientError",
@@ -75,6 +76,7 @@ __all__ = [
     "RateLimited",
     "RecipeRefused",
     "Retry",
+    "Scheme",
     "Secret",
     "ServiceError",
     "Unauthenticated",

@@ -1,17 +1,16 @@
-"""The client for asyncio: what `ddsr_client.sync` has, awaited."""
+"""The clients. `sync.py` is made from `aio.py` by `make client`: change that one."""
 
-import inspect
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
 
-import anyio
 import httpx
 
 from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
-from ddsr_client.models import Crop, Job, Kind, PictureFormat
+from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme
+from ddsr_client.pauses import apause, ashield, atell
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
 from ddsr_client.secret import Secret
@@ -34,7 +33,24 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientBase):
-    """`ddsr_client.Client`, awaited. The arguments are the same; a `progress` may be a coroutine function."""
+    """Hides and recovers faces through a sender and a receiver. Use it as a context manager or close it.
+
+    `Client` blocks and may be used by several threads. `AsyncClient` is awaited, and its `progress` may be a coroutine
+    function. All else is the same.
+
+    Args:
+        sender_url, receiver_url: addresses; else `DDSR_SENDER_URL` and `DDSR_RECEIVER_URL`, else this machine.
+        api_key: key for both services; else `DDSR_API_KEY_FILE`, else `DDSR_API_KEY`, else none.
+        receiver_api_key: a key of its own for the receiver.
+        timeout: seconds of a whole call unless the call says otherwise; None: no end.
+        retry: how often to try again.
+        insecure_http: allow http to another machine; the identity prompt then travels in the clear.
+        http: an httpx client of your own (proxies, certificates); it is not closed. Ours uses the environment's proxy
+            for https alone: over http the proxy would read all.
+
+    Raises:
+        ConfigurationError: an address or a key file that cannot be used.
+    """
 
     def __init__(
         self,
@@ -58,6 +74,9 @@ class AsyncClient(ClientBase):
         identity_prompt: str | Secret,
         disguise_prompt: str,
         *,
+        scheme: Scheme | None = None,
+        channel: Channel | None = None,
+        face_size: int | None = None,
         steps: int | None = None,
         format: PictureFormat = "png",
         crop: Crop = "auto",
@@ -65,12 +84,39 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Picture:
-        """As `Client.hide`. Where the task is cancelled, so is the job."""
+        """Hide a face; waits for the stego. Where the caller gives up (time-out, Ctrl-C, a cancelled task), the job is
+        cancelled.
+
+        Args:
+            image: the face: bytes, a path, a Pillow image or a Picture.
+            identity_prompt: the secret; in the request's body and nowhere else.
+            disguise_prompt: public: what the stego shall show.
+            scheme: `sealed`, `keyed` or `paper`; default: the service's.
+            channel: of `sealed`, what the stego shall survive: `lossless` (the default), `jpeg`, `messenger` or
+                `degraded`.
+            face_size: of `sealed`, the edge of the face that comes back: 128 (the default), 160, 192 or 256 pixels.
+            progress: called with a `Job` for every change: place in the queue, step k of n, the end.
+            timeout: seconds for everything, tries and queue included; default: the client's.
+            idempotency_key: of your own, to come back to the job from another process.
+
+        Raises:
+            ChannelTooPoor: the face does not fit through the channel.
+            ClientError: see `ddsr_client.errors`. OSError: the file cannot be read.
+        """
         identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
         request = self._core.hide_request(
-            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=None,
+            image,
+            identity_prompt,
+            disguise_prompt,
+            scheme=scheme,
+            channel=channel,
+            face_size=face_size,
+            steps=steps,
+            format=format,
+            crop=crop,
+            webhook=None,
             idempotency_key=idempotency_key,
-        )  # fmt: skip
+        )
         return await self._run(self._core.complete("hide", request, self._seconds(timeout), progress))
 
     async def recover(
@@ -79,15 +125,34 @@ class AsyncClient(ClientBase):
         identity_prompt: str | Secret,
         *,
         recipe: str | None = None,
+        decoy: bool = False,
         format: PictureFormat = "png",
         progress: AsyncProgress | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Picture:
-        """As `Client.recover`. Where the task is cancelled, so is the job."""
+        """Recover a face; waits for it. `Picture.authentic` says whether it is what the sender hid.
+
+        Of the schemes `keyed` and `paper`, a wrong identity prompt gives a stranger's picture and no error.
+
+        Args:
+            recipe: the sender's; needed where the channel took it out of the picture.
+            decoy: of `sealed`, a stranger (`authentic` is False) in place of NotAuthentic.
+
+        Raises:
+            NotAuthentic: of `sealed`, the prompt is wrong, or the picture was changed beyond repair.
+
+        The rest is as of `hide`.
+        """
         identity_prompt = Secret(identity_prompt)
         request = self._core.recover_request(
-            stego, identity_prompt, recipe=recipe, format=format, webhook=None, idempotency_key=idempotency_key
+            stego,
+            identity_prompt,
+            recipe=recipe,
+            decoy=decoy,
+            format=format,
+            webhook=None,
+            idempotency_key=idempotency_key,
         )
         return await self._run(self._core.complete("recover", request, self._seconds(timeout), progress))
 
@@ -97,6 +162,9 @@ class AsyncClient(ClientBase):
         identity_prompt: str | Secret,
         disguise_prompt: str,
         *,
+        scheme: Scheme | None = None,
+        channel: Channel | None = None,
+        face_size: int | None = None,
         steps: int | None = None,
         format: PictureFormat = "png",
         crop: Crop = "auto",
@@ -104,12 +172,21 @@ class AsyncClient(ClientBase):
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncJobHandle":
-        """As `Client.submit_hide`."""
-        identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
+        """Queue a hiding and do not wait. `webhook`: an address that is told of its end. The rest is as of `hide`."""
+        identity_prompt = Secret(identity_prompt)
         request = self._core.hide_request(
-            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=webhook,
+            image,
+            identity_prompt,
+            disguise_prompt,
+            scheme=scheme,
+            channel=channel,
+            face_size=face_size,
+            steps=steps,
+            format=format,
+            crop=crop,
+            webhook=webhook,
             idempotency_key=idempotency_key,
-        )  # fmt: skip
+        )
         return AsyncJobHandle(self, await self._run(self._core.submit("hide", request, self._seconds(timeout))))
 
     async def submit_recover(
@@ -118,24 +195,31 @@ class AsyncClient(ClientBase):
         identity_prompt: str | Secret,
         *,
         recipe: str | None = None,
+        decoy: bool = False,
         format: PictureFormat = "png",
         webhook: str | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncJobHandle":
-        """As `Client.submit_recover`."""
+        """Queue a recovery and do not wait. The arguments are as of `recover` and `submit_hide`."""
         identity_prompt = Secret(identity_prompt)
         request = self._core.recover_request(
-            stego, identity_prompt, recipe=recipe, format=format, webhook=webhook, idempotency_key=idempotency_key
+            stego,
+            identity_prompt,
+            recipe=recipe,
+            decoy=decoy,
+            format=format,
+            webhook=webhook,
+            idempotency_key=idempotency_key,
         )
         return AsyncJobHandle(self, await self._run(self._core.submit("recover", request, self._seconds(timeout))))
 
     def job(self, kind: Kind, job_id: str) -> "AsyncJobHandle":
-        """As `Client.job`."""
+        """A job that was submitted earlier, perhaps by another process with the same key."""
         return AsyncJobHandle(self, Started(kind, job_id))
 
     async def ready(self) -> bool:
-        """As `Client.ready`."""
+        """Whether both services would take a job now. Asks once."""
         return await self._run(self._core.ready("hide")) and await self._run(self._core.ready("recover"))
 
     async def aclose(self) -> None:
@@ -152,48 +236,39 @@ class AsyncClient(ClientBase):
         await self.aclose()
 
     async def _run(self, flow: Flow[T]) -> T:
-        driver = _Driver(self._http)
-        try:
-            return await driver.run(flow)
-        finally:
-            await driver.close()
+        return await _Driver(self._http).run(flow)
 
-    async def _iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
-        driver = _Driver(self._http)
-        try:
-            async for job in driver.iterate(flow):
-                yield job
-        finally:
-            await driver.close()
+    def _iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
+        return _Driver(self._http).iterate(flow)
 
 
 class AsyncJobHandle(HandleBase):
-    """`ddsr_client.JobHandle`, awaited."""
+    """A job of one service. What waits takes a `timeout` in seconds (default: the client's) and does not cancel."""
 
     def __init__(self, client: AsyncClient, started: Started) -> None:
         super().__init__(started)
         self._client = client
 
     async def status(self) -> Job:
-        """As `JobHandle.status`."""
+        """The job now. Raises JobNotFound."""
         return await self._client._run(self._client._core.status(self.kind, self.id, self._client.timeout))
 
     async def wait(self, timeout: float | None = None, *, progress: AsyncProgress | None = None) -> Job:
-        """As `JobHandle.wait`."""
+        """The job once it has ended, well or not. Raises WaitTimeout."""
         flow = self._client._core.wait(self.kind, self.id, self._client._seconds(timeout), progress)
         return await self._client._run(flow)
 
     async def result(self, timeout: float | None = None, *, progress: AsyncProgress | None = None) -> Picture:
-        """As `JobHandle.result`."""
+        """The picture, once it is there. Raises the problem that the job ended with, or WaitTimeout."""
         flow = self._client._core.result(self._started, self._client._seconds(timeout), progress)
         return await self._client._run(flow)
 
     async def cancel(self) -> Job:
-        """As `JobHandle.cancel`."""
+        """End the job: a queued one never starts, a running one stops within a step, a done one drops its picture."""
         return await self._client._run(self._client._core.cancel(self.kind, self.id, self._client.timeout))
 
     def events(self, timeout: float | None = None) -> AsyncIterator[Job]:
-        """As `JobHandle.events`, for `async for`."""
+        """The job now and after every change, its end included; by server-sent events. Raises WaitTimeout."""
         flow = self._client._core.events(self.kind, self.id, self._client._seconds(timeout))
         return self._client._iterate(flow)
 
@@ -207,6 +282,28 @@ class _Driver:
         self._lines: AsyncIterator[str] | None = None
 
     async def run(self, flow: Flow[T]) -> T:
+        try:
+            return await self._run(flow)
+        finally:
+            await self._close()
+
+    async def iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
+        outcome: object = None
+        try:
+            while True:
+                try:
+                    command = flow.send(outcome)
+                except StopIteration:
+                    return
+                outcome = None
+                if isinstance(command, Emit):
+                    yield command.job
+                else:
+                    outcome = await self._perform(command)
+        finally:
+            await self._close()
+
+    async def _run(self, flow: Flow[T]) -> T:
         outcome: object = None
         failure: BaseException | None = None
         while True:
@@ -221,40 +318,26 @@ class _Driver:
             except BaseException as error:
                 failure = error
 
-    async def iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
-        outcome: object = None
-        while True:
-            try:
-                command = flow.send(outcome)
-            except StopIteration:
-                return
-            outcome = None
-            if isinstance(command, Emit):
-                yield command.job
-            else:
-                outcome = await self._perform(command)
-
-    async def close(self) -> None:
+    async def _close(self) -> None:
         if self._stream is not None:
-            with anyio.CancelScope(shield=True):
+            with ashield(True):
                 await self._stream.aclose()
             self._stream = None
 
     async def _perform(self, command: Command) -> object:
         match command:
             case Send(request, shielded):
-                with anyio.CancelScope(shield=shielded):
+                with ashield(shielded):
                     return await self._send(request)
             case Open(request):
                 return await self._open(request)
             case Read():
                 return await self._read()
             case Sleep(seconds):
-                await anyio.sleep(seconds)
+                await apause(seconds)
                 return None
             case Notify(progress, job):
-                found = progress(job)
-                return await found if inspect.isawaitable(found) else found
+                return await atell(progress, job)
         raise TypeError(f"no command of this driver: {type(command).__name__}")
 
     async def _send(self, request: Request) -> Reply | NoReply:
@@ -265,7 +348,7 @@ class _Driver:
             return NoReply(type(error).__name__)
 
     async def _open(self, request: Request) -> Reply | NoReply:
-        await self.close()
+        await self._close()
         try:
             built = self._http.build_request(**request.arguments())
             response = await self._http.send(built, stream=True, follow_redirects=False)

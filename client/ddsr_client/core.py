@@ -18,7 +18,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from ddsr_client.errors import ClientError, ConnectionFailed, IdempotencyConflict, WaitTimeout
-from ddsr_client.models import Box, Crop, Job, Kind, PictureFormat
+from ddsr_client.models import Box, Channel, Crop, Job, Kind, PictureFormat, Scheme
 from ddsr_client.pictures import Picture, PictureSource, take
 from ddsr_client.retry import Deadline, Retry
 from ddsr_client.secret import Secret
@@ -86,6 +86,9 @@ class Core:
         identity_prompt: Secret,
         disguise_prompt: str,
         *,
+        scheme: Scheme | None,
+        channel: Channel | None,
+        face_size: int | None,
         steps: int | None,
         format: PictureFormat,
         crop: Crop,
@@ -96,6 +99,9 @@ class Core:
         fields: dict[str, str | Secret | None] = {
             "identity_prompt": identity_prompt,
             "disguise_prompt": disguise_prompt,
+            "scheme": scheme,
+            "channel": channel,
+            "face_size": None if face_size is None else str(face_size),
             "steps": None if steps is None else str(steps),
             "format": format,
             "crop": crop,
@@ -109,13 +115,19 @@ class Core:
         identity_prompt: Secret,
         *,
         recipe: str | None,
+        decoy: bool,
         format: PictureFormat,
         webhook: str | None,
         idempotency_key: str | None,
     ) -> Request:
         """`POST /recover`. Reads the picture; a recipe that travelled with it is sent along."""
         upload = take(stego)
-        fields = {"identity_prompt": identity_prompt, "recipe": recipe or upload.recipe, "webhook": webhook}
+        fields = {
+            "identity_prompt": identity_prompt,
+            "recipe": recipe or upload.recipe,
+            "decoy": "true" if decoy else None,
+            "webhook": webhook,
+        }
         accept = {"Accept": MEDIA_TYPES[format]}
         return self._submission("recover", fields, ("stego", upload.data), idempotency_key, accept)
 

@@ -10,6 +10,8 @@
         |   |-- PictureRefused            unsupported, damaged, of the wrong size, without a face
         |   |-- PromptRefused             empty, with control characters, or too long
         |   |-- RecipeRefused             missing, unreadable, or of another model
+        |   |-- NotAuthentic              no face: wrong prompt, or a picture changed beyond repair
+        |   |-- ChannelTooPoor            the named channel does not carry the face
         |   `-- IdempotencyMismatch       the idempotency key belongs to another request
         |-- Unauthenticated               no API key, or a wrong one
         |-- JobProblem                    what a job's own life can end in
@@ -238,11 +240,6 @@ def problem_from(status: int, content: bytes, retry_after: float | None) -> Prob
         return None
     kind = _BY_CODE.get(str(body.get("code"))) or _by_status(status)
     return kind(status, body, retry_after)
-
-
-def problem_class(code: str, status: int) -> type[Problem]:
-    """The class of a problem."""
-    return _BY_CODE.get(code) or _by_status(status)
 
 
 def _by_status(status: int) -> type[Problem]:

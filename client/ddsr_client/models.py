@@ -8,6 +8,8 @@ from typing import Any, Literal
 Kind = Literal["hide", "recover"]
 PictureFormat = Literal["png", "jpeg", "webp"]
 Crop = Literal["auto", "centre", "face", "none"]
+Scheme = Literal["sealed", "keyed", "paper"]
+Channel = Literal["lossless", "jpeg", "messenger", "degraded"]
 
 KINDS: tuple[Kind, ...] = ("hide", "recover")
 TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})

@@ -28,6 +28,8 @@ class Picture:
         job_id: the job that made it.
         seconds: of computation, as the service measured them.
         crop: of a stego, what was cut out of the photograph; None with `crop="none"`.
+        authentic: of a face of the scheme `sealed`, whether it is what the sender hid (True) or a decoy (False). None
+            of the other schemes, which cannot tell, and of a stego.
     """
 
     data: bytes
@@ -36,6 +38,7 @@ class Picture:
     job_id: str | None = None
     seconds: float | None = None
     crop: Box | None = None
+    authentic: bool | None = None
 
     def image(self) -> "Image.Image":
         """As a Pillow image. ImportError without Pillow."""

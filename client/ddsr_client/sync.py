@@ -1,6 +1,6 @@
-"""The blocking client."""
+# Made from aio.py by `make client`. Do not edit.
+"""The clients. `sync.py` is made from `aio.py` by `make client`: change that one."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from types import TracebackType
@@ -10,7 +10,8 @@ import httpx
 
 from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
-from ddsr_client.models import KINDS, Crop, Job, Kind, PictureFormat
+from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme
+from ddsr_client.pauses import pause, shield, tell
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
 from ddsr_client.secret import Secret
@@ -33,7 +34,10 @@ T = TypeVar("T")
 
 
 class Client(ClientBase):
-    """Hides and recovers faces through a sender and a receiver. Thread-safe; use it as a context manager or close it.
+    """Hides and recovers faces through a sender and a receiver. Use it as a context manager or close it.
+
+    `Client` blocks and may be used by several threads. `AsyncClient` is awaited, and its `progress` may be a coroutine
+    function. All else is the same.
 
     Args:
         sender_url, receiver_url: addresses; else `DDSR_SENDER_URL` and `DDSR_RECEIVER_URL`, else this machine.
@@ -71,6 +75,9 @@ class Client(ClientBase):
         identity_prompt: str | Secret,
         disguise_prompt: str,
         *,
+        scheme: Scheme | None = None,
+        channel: Channel | None = None,
+        face_size: int | None = None,
         steps: int | None = None,
         format: PictureFormat = "png",
         crop: Crop = "auto",
@@ -78,24 +85,39 @@ class Client(ClientBase):
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Picture:
-        """Hide a face; waits for the stego. Where the caller gives up (time-out, Ctrl-C) the job is cancelled.
+        """Hide a face; waits for the stego. Where the caller gives up (time-out, Ctrl-C, a cancelled task), the job is
+        cancelled.
 
         Args:
             image: the face: bytes, a path, a Pillow image or a Picture.
             identity_prompt: the secret; in the request's body and nowhere else.
             disguise_prompt: public: what the stego shall show.
+            scheme: `sealed`, `keyed` or `paper`; default: the service's.
+            channel: of `sealed`, what the stego shall survive: `lossless` (the default), `jpeg`, `messenger` or
+                `degraded`.
+            face_size: of `sealed`, the edge of the face that comes back: 128 (the default), 160, 192 or 256 pixels.
             progress: called with a `Job` for every change: place in the queue, step k of n, the end.
             timeout: seconds for everything, tries and queue included; default: the client's.
             idempotency_key: of your own, to come back to the job from another process.
 
         Raises:
+            ChannelTooPoor: the face does not fit through the channel.
             ClientError: see `ddsr_client.errors`. OSError: the file cannot be read.
         """
         identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
         request = self._core.hide_request(
-            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=None,
+            image,
+            identity_prompt,
+            disguise_prompt,
+            scheme=scheme,
+            channel=channel,
+            face_size=face_size,
+            steps=steps,
+            format=format,
+            crop=crop,
+            webhook=None,
             idempotency_key=idempotency_key,
-        )  # fmt: skip
+        )
         return self._run(self._core.complete("hide", request, self._seconds(timeout), progress))
 
     def recover(
@@ -104,21 +126,34 @@ class Client(ClientBase):
         identity_prompt: str | Secret,
         *,
         recipe: str | None = None,
+        decoy: bool = False,
         format: PictureFormat = "png",
         progress: Progress | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Picture:
-        """Recover a face; waits for it. A wrong identity prompt gives a stranger's picture and no error.
+        """Recover a face; waits for it. `Picture.authentic` says whether it is what the sender hid.
+
+        Of the schemes `keyed` and `paper`, a wrong identity prompt gives a stranger's picture and no error.
 
         Args:
             recipe: the sender's; needed where the channel took it out of the picture.
+            decoy: of `sealed`, a stranger (`authentic` is False) in place of NotAuthentic.
+
+        Raises:
+            NotAuthentic: of `sealed`, the prompt is wrong, or the picture was changed beyond repair.
 
         The rest is as of `hide`.
         """
         identity_prompt = Secret(identity_prompt)
         request = self._core.recover_request(
-            stego, identity_prompt, recipe=recipe, format=format, webhook=None, idempotency_key=idempotency_key
+            stego,
+            identity_prompt,
+            recipe=recipe,
+            decoy=decoy,
+            format=format,
+            webhook=None,
+            idempotency_key=idempotency_key,
         )
         return self._run(self._core.complete("recover", request, self._seconds(timeout), progress))
 
@@ -128,6 +163,9 @@ class Client(ClientBase):
         identity_prompt: str | Secret,
         disguise_prompt: str,
         *,
+        scheme: Scheme | None = None,
+        channel: Channel | None = None,
+        face_size: int | None = None,
         steps: int | None = None,
         format: PictureFormat = "png",
         crop: Crop = "auto",
@@ -136,11 +174,20 @@ class Client(ClientBase):
         idempotency_key: str | None = None,
     ) -> "JobHandle":
         """Queue a hiding and do not wait. `webhook`: an address that is told of its end. The rest is as of `hide`."""
-        identity_prompt = Secret(identity_prompt)  # no traceback shall show a frame that holds the text
+        identity_prompt = Secret(identity_prompt)
         request = self._core.hide_request(
-            image, identity_prompt, disguise_prompt, steps=steps, format=format, crop=crop, webhook=webhook,
+            image,
+            identity_prompt,
+            disguise_prompt,
+            scheme=scheme,
+            channel=channel,
+            face_size=face_size,
+            steps=steps,
+            format=format,
+            crop=crop,
+            webhook=webhook,
             idempotency_key=idempotency_key,
-        )  # fmt: skip
+        )
         return JobHandle(self, self._run(self._core.submit("hide", request, self._seconds(timeout))))
 
     def submit_recover(
@@ -149,6 +196,7 @@ class Client(ClientBase):
         identity_prompt: str | Secret,
         *,
         recipe: str | None = None,
+        decoy: bool = False,
         format: PictureFormat = "png",
         webhook: str | None = None,
         timeout: float | None = None,
@@ -157,7 +205,13 @@ class Client(ClientBase):
         """Queue a recovery and do not wait. The arguments are as of `recover` and `submit_hide`."""
         identity_prompt = Secret(identity_prompt)
         request = self._core.recover_request(
-            stego, identity_prompt, recipe=recipe, format=format, webhook=webhook, idempotency_key=idempotency_key
+            stego,
+            identity_prompt,
+            recipe=recipe,
+            decoy=decoy,
+            format=format,
+            webhook=webhook,
+            idempotency_key=idempotency_key,
         )
         return JobHandle(self, self._run(self._core.submit("recover", request, self._seconds(timeout))))
 
@@ -167,7 +221,7 @@ class Client(ClientBase):
 
     def ready(self) -> bool:
         """Whether both services would take a job now. Asks once."""
-        return all(self._run(self._core.ready(kind)) for kind in KINDS)
+        return self._run(self._core.ready("hide")) and self._run(self._core.ready("recover"))
 
     def close(self) -> None:
         """Close the connections; those of an httpx client that was handed in stay open."""
@@ -183,18 +237,10 @@ class Client(ClientBase):
         self.close()
 
     def _run(self, flow: Flow[T]) -> T:
-        driver = _Driver(self._http)
-        try:
-            return driver.run(flow)
-        finally:
-            driver.close()
+        return _Driver(self._http).run(flow)
 
     def _iterate(self, flow: Flow[Job]) -> Iterator[Job]:
-        driver = _Driver(self._http)
-        try:
-            yield from driver.iterate(flow)
-        finally:
-            driver.close()
+        return _Driver(self._http).iterate(flow)
 
 
 class JobHandle(HandleBase):
@@ -234,9 +280,31 @@ class _Driver:
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
         self._stream: httpx.Response | None = None
-        self._lines: Iterator[str] = iter(())
+        self._lines: Iterator[str] | None = None
 
     def run(self, flow: Flow[T]) -> T:
+        try:
+            return self._run(flow)
+        finally:
+            self._close()
+
+    def iterate(self, flow: Flow[Job]) -> Iterator[Job]:
+        outcome: object = None
+        try:
+            while True:
+                try:
+                    command = flow.send(outcome)
+                except StopIteration:
+                    return
+                outcome = None
+                if isinstance(command, Emit):
+                    yield command.job
+                else:
+                    outcome = self._perform(command)
+        finally:
+            self._close()
+
+    def _run(self, flow: Flow[T]) -> T:
         outcome: object = None
         failure: BaseException | None = None
         while True:
@@ -251,37 +319,26 @@ class _Driver:
             except BaseException as error:
                 failure = error
 
-    def iterate(self, flow: Flow[Job]) -> Iterator[Job]:
-        outcome: object = None
-        while True:
-            try:
-                command = flow.send(outcome)
-            except StopIteration:
-                return
-            outcome = None
-            if isinstance(command, Emit):
-                yield command.job
-            else:
-                outcome = self._perform(command)
-
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with shield(True):
+                self._stream.close()
             self._stream = None
 
     def _perform(self, command: Command) -> object:
         match command:
-            case Send(request):
-                return self._send(request)
+            case Send(request, shielded):
+                with shield(shielded):
+                    return self._send(request)
             case Open(request):
                 return self._open(request)
             case Read():
                 return self._read()
             case Sleep(seconds):
-                time.sleep(seconds)
+                pause(seconds)
                 return None
             case Notify(progress, job):
-                return progress(job)
+                return tell(progress, job)
         raise TypeError(f"no command of this driver: {type(command).__name__}")
 
     def _send(self, request: Request) -> Reply | NoReply:
@@ -292,7 +349,7 @@ class _Driver:
             return NoReply(type(error).__name__)
 
     def _open(self, request: Request) -> Reply | NoReply:
-        self.close()
+        self._close()
         try:
             built = self._http.build_request(**request.arguments())
             response = self._http.send(built, stream=True, follow_redirects=False)
@@ -305,6 +362,8 @@ class _Driver:
         return reply_of(response)
 
     def _read(self) -> str | NoReply | None:
+        if self._lines is None:
+            return None
         try:
             return next(self._lines, None)
         except httpx.RequestError as error:

@@ -1,7 +1,7 @@
 """Requests and answers as plain values, the commands that the flows give to a driver, and the way between them.
 
 Nothing here sends anything. `ddsr_client.core` decides what to do next and yields a `Command`; the drivers in
-`ddsr_client.sync` and `ddsr_client.aio` do it and send the outcome back.
+`ddsr_client.aio` and `ddsr_client.sync` do it and send the outcome back.
 """
 
 import json
@@ -26,6 +26,7 @@ CONNECT = 10.0  # seconds for a connection
 UPLOAD = 60.0  # seconds for one write of a body
 SHORTEST = 0.05  # seconds; a time-out of 0 would mean at once
 PROBLEM = "application/problem+json"
+_TRUTH = {"true": True, "false": False}
 
 
 def _user_agent() -> str:
@@ -157,6 +158,7 @@ def picture_of(reply: Reply) -> Picture:
         job_id=headers.get("ddsr-job"),
         seconds=_seconds(headers.get("server-timing", "")),
         crop=Box.parse(headers.get("ddsr-crop")),
+        authentic=_TRUTH.get(headers.get("ddsr-authentic", "")),
     )
 
 

@@ -65,7 +65,17 @@ def job(state: str, **more: Any) -> str:
 
 def hide_request(core: Core) -> Request:
     return core.hide_request(
-        b"face", Secret("secret"), "a cat", steps=None, format="png", crop="centre", webhook=None, idempotency_key=None
+        b"face",
+        Secret("secret"),
+        "a cat",
+        scheme=None,
+        channel=None,
+        face_size=None,
+        steps=None,
+        format="png",
+        crop="centre",
+        webhook=None,
+        idempotency_key=None,
     )
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,14 @@ from PIL import Image
 import ddsr_client
 from ddsr_client import (
     AsyncClient,
+    ChannelTooPoor,
     Client,
     Job,
     JobCancelled,
     JobFailed,
     JobGone,
     JobNotFound,
+    NotAuthentic,
     Picture,
     PictureRefused,
     Problem,
@@ -28,7 +33,7 @@ from ddsr_client import (
     Unauthenticated,
     WaitTimeout,
 )
-from ddsr_client.errors import problem_class
+from ddsr_client.errors import problem_from
 from services.common.keys import new_key
 from services.common.problems import problem_classes
 from services.sender.app import SenderSettings, create_app
@@ -55,6 +60,31 @@ def test_hide_and_recover(client: Client) -> None:
     assert np.array_equal(pixels(client.recover(stego, SECRET).data), face())
     stranger = client.recover(stego.data, "the red kite over Ullapoo1")
     assert not np.array_equal(pixels(stranger.data), face())
+
+
+def test_sealed_says_whether_it_is_the_senders_face(client: Client) -> None:
+    stego = client.hide(encoded(face(128)), SECRET, QUICK, scheme="sealed", channel="jpeg", face_size=160)
+    assert stego.authentic is None
+    assert client.recover(stego, SECRET).authentic is True
+    handle = client.submit_recover(stego, SECRET)
+    assert handle.result().authentic is True
+    with pytest.raises(NotAuthentic, match="wrong, or the picture was changed beyond repair"):
+        client.recover(stego, "wrong")
+    stranger = client.recover(stego, "wrong", decoy=True)
+    assert stranger.authentic is False
+    assert client.submit_recover(stego, "wrong", decoy=True).result().authentic is False
+    keyed = client.submit_hide(encoded(face()), SECRET, QUICK, scheme="keyed").result()
+    assert client.recover(keyed, "wrong").authentic is None
+    with pytest.raises(ddsr_client.InvalidInput, match="face_size"):
+        client.hide(encoded(face()), SECRET, QUICK, scheme="keyed", face_size=160)
+    with pytest.raises(ddsr_client.InvalidInput, match="lossless channel"):
+        client.submit_hide(encoded(face()), SECRET, QUICK, scheme="sealed", format="jpeg")
+
+
+def test_the_blocking_client_is_made_from_the_awaited_one() -> None:
+    script = Path(ddsr_client.__file__).parents[1] / "make_sync.py"
+    ended = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_pictures_as_bytes_path_pillow_and_picture(client: Client, tmp_path: Path) -> None:
@@ -183,6 +213,9 @@ def test_async(services: Addresses) -> None:
             assert [job.state async for job in handle.events()][-1] == "done"
             assert np.array_equal(pixels((await handle.result()).data), face())
             assert np.array_equal(pixels((await client.recover(other, SECRET)).data), face(seed=1))
+            sealed = await client.hide(encoded(face()), SECRET, QUICK, scheme="sealed", channel="degraded")
+            assert (await client.recover(sealed, SECRET)).authentic is True
+            assert (await (await client.submit_recover(sealed, "wrong", decoy=True)).result()).authentic is False
             assert (await handle.wait(progress=lambda job: seen.append(job.state))).state == "done"
             endless = await client.submit_hide(encoded(face()), SECRET, **LONG)
             assert not (await endless.status()).ended
@@ -225,7 +258,7 @@ def test_problems_have_classes(client: Client) -> None:
     with pytest.raises(JobNotFound):
         client.job("hide", "0" * 32).result()
     with pytest.raises(Problem) as invalid:
-        client.hide(data, SECRET, QUICK, steps=5000)
+        client.hide(data, SECRET, QUICK, steps=0)
     assert [issue.loc for issue in invalid.value.issues] == [("body", "steps")]
 
 
@@ -240,14 +273,20 @@ def test_a_result_can_be_dropped(client: Client) -> None:
 def test_every_code_of_the_services_has_its_class() -> None:
     bare = {Problem, ddsr_client.InvalidInput, ddsr_client.JobProblem}
     for code, kind in problem_classes().items():
-        found = problem_class(code, kind.status)
+        found = problem_class(kind.status, code)
         assert code in found.codes, code
         assert found is not Problem
         assert found not in bare or found is ddsr_client.InvalidInput
     known = {code for kind in _problems(Problem) for code in kind.codes}
     assert known == set(problem_classes())
-    assert problem_class("of-tomorrow", 503) is ddsr_client.Unavailable
-    assert problem_class("of-tomorrow", 418) is ddsr_client.InvalidInput
+    assert problem_class(503, "of-tomorrow") is ddsr_client.Unavailable
+    assert problem_class(418, "of-tomorrow") is ddsr_client.InvalidInput
+    assert problem_class(422, "not-authentic") is NotAuthentic
+    assert problem_class(422, "channel-too-poor") is ChannelTooPoor
+
+
+def problem_class(status: int, code: str) -> type[Problem]:
+    return type(problem_from(status, json.dumps({"code": code}).encode(), None))
 
 
 def _problems(root: type[Problem]) -> list[type[Problem]]:
