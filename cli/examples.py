@@ -7,6 +7,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "hide": (
         "ddsr hide face.jpg --disguise 'a glacier under a blue sky'",
         "ddsr hide face.jpg --disguise 'a glacier under a blue sky' -o stego.webp --force",
+        "ddsr hide face.jpg --disguise 'a dark forest' --scheme sealed --channel jpeg -o stego.jpg",
         "ddsr hide photos/anna.jpg photos/ben.jpg --crop face --disguise 'a dark forest' --out-dir hidden --json",
     ),
     "recover": (

@@ -13,7 +13,8 @@ from shared.errors import DdsrError, InputError
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 some input could not be used (the rest was done); 2 wrong usage; "
-    "3 the model or the stack failed; 4 an error of the program; 130 interrupted."
+    "3 the model or the stack failed; 4 an error of the program; 5 the prompt is wrong, or the picture was changed "
+    "beyond repair; 130 interrupted."
 )
 
 app = typer.Typer(

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from shared.errors import InputError, InvalidPrompt, MissingRecipe, RecipeError
+from shared.errors import InputError, InvalidPrompt, MissingRecipe, NotAuthentic, RecipeError
 from shared.faces import Box, FaceCrop, decode_and_fit
 from shared.imaging import (
     MEDIA_TYPES,
@@ -27,16 +27,20 @@ from shared.imaging import (
     encode_picture,
     fit_square,
 )
+from shared.limits import CHANNELS, DEFAULT_SCHEME, FACE_SIZES, Channel, channel_and_size
 from shared.process import no_core_dumps
 from shared.recipe import Recipe
 from shared.recipe_files import choose_recipe, recipes_in
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 ENVIRONMENT = "DDSR_IDENTITY_PROMPT"
 BATCH = 8
 STANDARD = Path("-")  # standard input as a source, standard output as a target
 SUFFIXES: dict[str, PictureFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+REFUSED = 5  # exit code: a stego does not open under this prompt, and nothing else went wrong
+_WORDS: dict[object, str] = {True: ", authentic", False: f", a decoy: {NotAuthentic().detail}"}
 
 Files = Annotated[
     list[Path],
@@ -77,7 +81,16 @@ def hide(
     out_dir: OutDir = None,
     output: Out = None,
     identity_prompt_file: PromptFile = None,
-    scheme: Annotated[str, typer.Option(help="keyed, or paper: the published method without a key.")] = "keyed",
+    scheme: Annotated[
+        str, typer.Option(help="sealed; keyed; paper: the published method without a key.")
+    ] = DEFAULT_SCHEME,
+    channel: Annotated[
+        str | None, typer.Option(help=f"Of sealed, what the stego shall survive: {', '.join(CHANNELS)}.")
+    ] = None,
+    face_size: Annotated[
+        int | None,
+        typer.Option(help=f"Of sealed, the edge of the face that comes back: {', '.join(map(str, FACE_SIZES))}."),
+    ] = None,
     solver: Annotated[
         str | None, typer.Option(help="ddim, heun, heun-whitened, adams-whitened, ddim-matched, heun-matched.")
     ] = None,
@@ -100,29 +113,30 @@ def hide(
     paths = _targets(faces, out_dir, output, f".stego.{_suffix(kind)}")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import hide as hide_batch
+    from shared.diffusion.pipeline import hide_each
     from shared.diffusion.walks import HideOptions
 
-    options = HideOptions(scheme, solver, steps)
+    way, size = channel_and_size(scheme, _channel(channel), face_size, kind)
+    options = HideOptions(scheme, solver, steps, way)
     chosen = _crop(crop)
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
     boxes: dict[Path, Box | None] = {}
 
     def read(path: Path) -> Pixels:
         _check_free([paths[path], _sidecar(paths[path])], force)
-        pixels, boxes[path] = decode_and_fit(_read(path), loaded.image_size, chosen)
+        pixels, boxes[path] = decode_and_fit(_read(path), size or loaded.image_size, chosen)
         return pixels
 
     good = report.readable(faces, read)
-    with _progress(good, 2 * options.resolved_steps) as on_step:
+    with _progress(good) as on_step:
         for batch in _batches(good):
             started = time.perf_counter()
             with report.failing([path for path, _ in batch]):
-                hidden = hide_batch(
+                hidden = hide_each(
                     loaded, _stack(batch), [prompt] * len(batch), [disguise] * len(batch), options, on_step=on_step
                 )
                 seconds = (time.perf_counter() - started) / len(batch)
-                for (path, _), one in zip(batch, hidden, strict=True):
+                for path, one in report.results(batch, hidden):
                     recipe = one.recipe.to_text()
                     data = encode_picture(one.stego, kind, recipe=recipe)
                     target = _write(paths[path], data, force)
@@ -140,6 +154,9 @@ def recover(
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe file, where the channel stripped it from the stego.")
     ] = None,
+    decoy: Annotated[
+        bool, typer.Option("--decoy", help="Of sealed: a stranger's face where the sender's does not open.")
+    ] = False,
     model: Model = None,
     device: Device = "cpu",
     force: Force = False,
@@ -147,48 +164,48 @@ def recover(
 ) -> None:
     """Recover faces with the identity prompt: portrait.stego.png becomes portrait.face.png.
 
-    A wrong prompt gives a stranger's picture, not an error.
+    Of the scheme sealed, a wrong prompt is an error. Of the others it gives a stranger's picture.
     """
     no_core_dumps()
     kind = _format(None, output)
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import check_recipes
-    from shared.diffusion.pipeline import recover as recover_batch
+    from shared.diffusion.pipeline import check_recipes, recover_each
 
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
 
     def read(path: Path) -> tuple[Pixels, Recipe]:
         _check_free([paths[path]], force)
         data = _read(path)
-        pixels = fit_square(decode_upload(data), loaded.image_size, "none")
         found = _recipe_of(path, data, recipe)
         check_recipes(loaded, [found])
+        pixels = fit_square(decode_upload(data), loaded.image_size, "centre" if found.scheme == "sealed" else "none")
         return pixels, found
 
     good = sorted(report.readable(stegos, read), key=lambda item: item[1][1].batch_key)
-    total = 2 * max((found.steps for _, (_, found) in good), default=1)
-    with _progress(good, total) as on_step:
+    with _progress(good) as on_step:
         for _, group in groupby(good, key=lambda item: item[1][1].batch_key):
             for batch in _batches(list(group)):
                 started = time.perf_counter()
                 with report.failing([path for path, _ in batch]):
                     pixels = np.stack([one for _, (one, _) in batch])
                     recipes = [found for _, (_, found) in batch]
-                    recovered = recover_batch(loaded, pixels, [prompt] * len(batch), recipes, on_step=on_step)
+                    prompts, decoys = [prompt] * len(batch), [decoy] * len(batch)
+                    recovered = recover_each(loaded, pixels, prompts, recipes, decoys=decoys, on_step=on_step)
                     seconds = (time.perf_counter() - started) / len(batch)
-                    for (path, _), face in zip(batch, recovered, strict=True):
-                        report.done(path, _write(paths[path], encode_picture(face, kind), force), seconds)
+                    for path, one in report.results(batch, recovered):
+                        target = _write(paths[path], encode_picture(one.face, kind), force)
+                        report.done(path, target, seconds, authentic=one.authentic)
     report.finish()
 
 
 @dataclass
 class _Report:
-    """Says what happened to each file, and remembers whether anything failed."""
+    """Says what happened to each file, and remembers the exit code."""
 
     as_json: bool
-    failed: bool = False
+    code: int = 0
 
     def readable(self, paths: list[Path], read: Callable[[Path], T]) -> list[tuple[Path, T]]:
         good = []
@@ -202,13 +219,24 @@ class _Report:
         """An error on these files becomes a line each; the others go on."""
         try:
             yield
+        except NotAuthentic as error:
+            self._fail(paths, error.detail, self.code or REFUSED)
         except InputError as error:
             self._fail(paths, error.detail)
         except OSError as error:
             self._fail(paths, error.strerror or "cannot be read or written")
 
-    def _fail(self, paths: list[Path], reason: str) -> None:
-        self.failed = True
+    def results(self, batch: list[tuple[Path, T]], found: Sequence[R | InputError]) -> Iterator[tuple[Path, R]]:
+        """The good results of a batch with their files; an error becomes a line."""
+        for (path, _), one in zip(batch, found, strict=True):
+            if isinstance(one, InputError):
+                with self.failing([path]):
+                    raise one
+            else:
+                yield path, one
+
+    def _fail(self, paths: list[Path], reason: str, code: int = 1) -> None:
+        self.code = code
         for path in paths:
             Console(stderr=True, highlight=False).print(f"ddsr: {path}: {reason}", markup=False, soft_wrap=True)
 
@@ -217,11 +245,12 @@ class _Report:
             fields = {"input": str(source), "output": str(target), "seconds": round(seconds, 3), **more}
             typer.echo(json.dumps(fields), err=target == STANDARD)
         else:
-            typer.echo(f"{source} -> {target} ({seconds:.1f} s)", err=target == STANDARD)
+            words = _WORDS.get(more.get("authentic"), "")
+            typer.echo(f"{source} -> {target} ({seconds:.1f} s){words}", err=target == STANDARD)
 
     def finish(self) -> None:
-        if self.failed:
-            raise typer.Exit(1)
+        if self.code:
+            raise typer.Exit(self.code)
 
 
 def _identity_prompt(file: Path | None) -> str:
@@ -287,6 +316,12 @@ def _crop(crop: str) -> FaceCrop:
     return cast(FaceCrop, crop)
 
 
+def _channel(channel: str | None) -> Channel | None:
+    if channel not in (None, *CHANNELS):
+        raise typer.BadParameter(f"one of {', '.join(CHANNELS)}", param_hint="--channel")
+    return channel
+
+
 def _cut(box: Box | None) -> dict[str, object]:
     """For --json: what was cut from the upright picture."""
     if box is None:
@@ -341,12 +376,18 @@ def _batches(items: list[T]) -> Iterator[list[T]]:
 
 
 @contextmanager
-def _progress(items: list[T], steps: int) -> Iterator[Callable[[int, int], None] | None]:
+def _progress(items: list[T]) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal, nothing in a pipe."""
     if not sys.stderr.isatty() or not items:
         yield None
         return
     batches = -(-len(items) // BATCH)
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("diffusion", total=batches * steps)
-        yield lambda k, n: bar.advance(task)
+        task, begun = bar.add_task("diffusion", total=batches), 0
+
+        def on_step(k: int, n: int) -> None:
+            nonlocal begun
+            begun += k == 0
+            bar.update(task, completed=begun - 1 + min(k / n, 1))
+
+        yield on_step

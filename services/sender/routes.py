@@ -12,11 +12,10 @@ from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
 from services.sender.schemas import HideForm
-from shared.errors import ChannelTooPoor, InvalidOption, NoFace, SeveralFaces
+from shared.errors import ChannelTooPoor, NoFace, SeveralFaces
 from shared.faces import Box, FaceCrop, decode_and_fit
-from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, Picture
-from shared.limits import DEFAULT_CHANNEL, DEFAULT_FACE_SIZE, FACE_SIZES, Channel, Scheme
+from shared.limits import channel_and_size
 
 router = APIRouter(tags=["hide"], route_class=GuardedRoute)
 EXAMPLE: dict[str, Any] = {
@@ -60,33 +59,15 @@ async def _read(
     check_prompt(form.disguise_prompt, "disguise_prompt", longest)
     steps = check_steps(form.steps, context.settings.max_steps)
     chosen = picture_format(request, form.format, preference)
-    scheme, channel = _way(form, context.settings.scheme, chosen)
+    scheme = form.scheme or context.settings.scheme
+    channel, size = channel_and_size(scheme, form.channel, form.face_size, chosen)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.image)
-    size = (form.face_size or DEFAULT_FACE_SIZE) if scheme == "sealed" else fleet.size
-    picture, box = await context.compute(_fitted, context, data, size, form.crop)
+    picture, box = await context.compute(_fitted, context, data, size or fleet.size, form.crop)
     job = HideRequest(
         picture, form.identity_prompt, form.disguise_prompt, scheme, steps=steps, channel=channel, format=chosen
     )
     return job, box
-
-
-def _way(form: HideForm, default: Scheme, chosen: PictureFormat) -> tuple[Scheme, Channel]:
-    """Scheme and channel of a form.
-
-    Raises:
-        InvalidOption: an option of another scheme, or a file that the channel would not let through.
-    """
-    scheme, channel = form.scheme or default, form.channel or DEFAULT_CHANNEL
-    if scheme != "sealed":
-        if form.channel is not None or form.face_size is not None:
-            raise InvalidOption(f"channel and face_size are of the scheme sealed, not of {scheme}; leave them out")
-        return scheme, channel
-    if form.face_size not in (None, *FACE_SIZES):
-        raise InvalidOption(f"face_size is one of: {', '.join(map(str, FACE_SIZES))}")
-    if chosen != "png" and channel == "lossless":
-        raise InvalidOption(f"a {chosen} file is no lossless channel; name another one, or take format=png")
-    return scheme, channel
 
 
 def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:

@@ -206,6 +206,9 @@ def said_by_main(
         (None, [], 1, "identity prompt"),
         (SECRET, ["--scheme", "none"], 1, "scheme"),
         (SECRET, ["--steps", "0"], 1, "steps"),
+        (SECRET, ["--scheme", "sealed", "--format", "jpeg"], 1, "lossless channel"),
+        (SECRET, ["--scheme", "sealed", "--face-size", "100"], 1, "face_size"),
+        (SECRET, ["--scheme", "keyed", "--channel", "jpeg"], 1, "sealed"),
         (SECRET, ["--model", "/nowhere"], 3, "pipeline"),
         (SECRET, ["--model", "nobody/nothing"], 3, "pipeline"),
         (SECRET, ["--device", "cuda:99"], 3, "cuda:99"),
@@ -230,6 +233,38 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
     assert SECRET not in error
 
 
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stego of the scheme `sealed` by the embedded model, sent as JPEG."""
+    folder = tmp_path_factory.mktemp("sealed")
+    portrait = Path(__file__).parents[2] / "examples" / "portrait.jpg"
+    options = ["--scheme", "sealed", "--channel", "jpeg", "--face-size", 160, "--format", "jpeg"]
+    ddsr("hide", portrait, "--disguise", "a dark forest", "-o", folder / "s.jpg", *options)
+    return folder / "s.jpg"
+
+
+def test_a_sealed_face_is_authentic(sealed: Path, tmp_path: Path) -> None:
+    assert "s), authentic\n" in ddsr("recover", sealed, "-o", tmp_path / "face.png")
+    with Image.open(tmp_path / "face.png") as face:
+        assert face.size == (160, 160)
+    with Image.open(sealed) as stego:
+        stego.resize((256, 256)).save(tmp_path / "larger.png")
+    given = ["--recipe", f"{sealed}.recipe", "--json"]
+    said = json.loads(ddsr("recover", tmp_path / "larger.png", "-o", tmp_path / "other.png", *given))
+    assert said["authentic"] is True
+    assert (tmp_path / "other.png").read_bytes() == (tmp_path / "face.png").read_bytes()
+
+
+def test_a_wrong_prompt_is_refused_with_a_code_of_its_own(sealed: Path, tmp_path: Path) -> None:
+    recover = ["recover", sealed, "--out-dir", tmp_path]
+    said = ddsr(*recover, code=5, secret="wrong")
+    assert f"{sealed}: the prompt is wrong, or the picture was changed beyond repair" in said
+    assert list(tmp_path.iterdir()) == []
+    ddsr(*recover, tmp_path / "nothing.png", code=1, secret="wrong")
+    assert "a decoy: the prompt is wrong" in ddsr(*recover, "--decoy", secret="wrong")
+    assert json.loads(ddsr(*recover, "--decoy", "--json", secret="wrong"))["authentic"] is False
+
+
 def test_two_inputs_never_share_an_output(model: Path, face: Path, tmp_path: Path) -> None:
     other = tmp_path / "face.png"
     other.write_bytes(face.read_bytes())
@@ -247,3 +282,4 @@ def test_the_face_is_found_and_json_says_where(model: Path, tmp_path: Path) -> N
     assert 500 < said["crop"]["left"] < 750
     assert "face" in hide(model, tmp_path / "empty.png", "-o", tmp_path / "e.png", "--crop", "face", code=1)
     hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--crop", "round", code=2)
+    hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--channel", "radio", code=2)
