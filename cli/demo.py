@@ -1,8 +1,8 @@
 """`ddsr demo`: the whole service once, on a real face, in a folder that is thrown away.
 
-Starts the stack, hides the portrait of the repository through `POST /hide`, recovers it through `POST
-/recover` with the right and with a wrong identity prompt, looks for secrets in everything that Redis ever
-held, draws the four pictures side by side and prints a table.
+Starts the stack and hides the portrait of the repository by the schemes `keyed` and `sealed`. Each stego goes through
+PNG and through JPEG 80 and is recovered with the right and with a wrong identity prompt. Then it looks for secrets in
+everything that Redis ever held, draws the pictures side by side and prints a table.
 """
 
 import io
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -24,7 +24,10 @@ from PIL import Image, ImageDraw
 from cli.leaks import file_items, redis_items, search
 from cli.stack import Stack, free_ports
 from cli.supervisor import StartError
-from shared.imaging import decode_upload, fit_square
+from ddsr_client import Client, ClientError, NotAuthentic, Picture
+from ddsr_client.models import Channel, Scheme
+from shared.faces import decode_and_fit
+from shared.imaging import decode_upload
 from shared.settings import StackSettings
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
@@ -32,31 +35,69 @@ PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
 IDENTITY_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"
 WRONG_PROMPT = "a smiling woman with short hair, lived outage flanked humorous ajar"
 DISGUISE_PROMPT = "a glacier under a blue sky"
-WAIT = 300  # seconds for one request
+PROMPTS = {"right": IDENTITY_PROMPT, "wrong": WRONG_PROMPT}
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: similarity and PSNR (dB) to the original face, and the seconds of the request."""
+class Way:
+    """A scheme, the channel for which its stego is made, and the file in which that is sent."""
 
-    name: str
-    similarity: float | None
-    psnr: float | None
-    seconds: float | None
+    scheme: Scheme
+    channel: Channel | None
+    sent_as: str
+
+    def send(self, stego: Picture) -> bytes:
+        """The file that arrives."""
+        if self.sent_as == "PNG":
+            return stego.data
+        file = io.BytesIO()
+        stego.image().convert("RGB").save(file, "JPEG", quality=80)
+        return file.getvalue()
+
+
+WAYS = (
+    Way("keyed", None, "PNG"),
+    Way("keyed", None, "JPEG 80"),
+    Way("sealed", "lossless", "PNG"),
+    Way("sealed", "jpeg", "JPEG 80"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver was told: a face with its picture file, or that there is none."""
+
+    way: Way
+    prompt: str
+    words: str
+    file: bytes = field(repr=False)
+    seconds: float
+
+    @property
+    def picture(self) -> Pixels | None:
+        return decode_upload(self.file) if self.file else None
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """A stego, and the seconds of its request."""
+
+    way: Way
+    stego: Picture
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What one run found. `leaks` lists secrets that were readable; `values` counts what was searched."""
+    """What one run found. `leaks` lists secrets that were readable; `values` counts what was searched in Redis."""
 
-    rows: list[Row]
-    pictures: dict[str, Pixels]
+    face: Pixels
+    hidings: list[Hiding]
+    answers: list[Answer]
     leaks: list[str]
     values: int
-    recipe: str
-    similarity_name: str
 
 
 class Sampler:
@@ -92,133 +133,119 @@ class Sampler:
 
 
 def perform(portrait: Path, state: Path, log: TextIO, **stack_options: Any) -> Demo:
-    """Run the demo with a stack in `state`. Raises StartError, and RuntimeError for an answer that is not
-    200.
-    """
+    """Run the demo with a stack in `state`. Raises StartError, and ClientError for an answer that is no picture."""
     sender, receiver = free_ports(2)
     settings = StackSettings(state=state, sender_port=sender, receiver_port=receiver, metrics_port=0)
     stack = Stack(settings, log, **stack_options)
     try:
         stack.start()
         sampler = Sampler(stack.redis)
-        with sampler.running():
-            found = _requests(stack, portrait)
+        with sampler.running(), Client(stack.sender_url, stack.receiver_url) as client:
+            hidings = _hidings(client, portrait)
+            answers = [answer for hiding in hidings for answer in _answers(client, hiding)]
     finally:
         stack.stop()
-    secrets = _secrets(portrait, found.face, found.recovered)
+    face = decode_and_fit(portrait.read_bytes(), decode_upload(hidings[0].stego.data).shape[0])[0]
     items = [(place, value) for value, place in sampler.seen.items()]
-    leaks = search([*items, *file_items(state)], secrets)
-    pictures = {
-        "original": found.face,
-        "stego (what is sent)": found.stego,
-        "recovered": found.recovered,
-        "wrong prompt": found.stranger,
-    }
-    name, similar = _similarity(pictures)
-    rows = [
-        Row(title, similar.get(title), _psnr(found.face, picture), found.seconds.get(title))
-        for title, picture in pictures.items()
-        if title != "original"
-    ]
-    return Demo(rows, pictures, leaks, len(items), found.recipe, name)
+    log.flush()
+    written = [("the log", Path(log.name).read_bytes()), *file_items(state)]
+    leaks = search([*items, *written], _secrets(portrait, face, answers))
+    return Demo(face, hidings, answers, leaks, len(items))
 
 
-@dataclass(frozen=True)
-class _Found:
-    face: Pixels
-    stego: Pixels
-    recovered: Pixels
-    stranger: Pixels
-    recipe: str
-    seconds: dict[str, float]
+def _hidings(client: Client, portrait: Path) -> list[Hiding]:
+    """A stego for every way; of `keyed`, one for both."""
+    made: dict[tuple[Scheme, Channel | None], tuple[Picture, float]] = {}
+    for way in WAYS:
+        if (way.scheme, way.channel) not in made:
+            start = time.perf_counter()
+            stego = client.hide(portrait, IDENTITY_PROMPT, DISGUISE_PROMPT, scheme=way.scheme, channel=way.channel)
+            made[way.scheme, way.channel] = stego, time.perf_counter() - start
+    return [Hiding(way, *made[way.scheme, way.channel]) for way in WAYS]
 
 
-def _requests(stack: Stack, portrait: Path) -> _Found:
-    data = portrait.read_bytes()
-    form = {"identity_prompt": IDENTITY_PROMPT, "disguise_prompt": DISGUISE_PROMPT}
-    url = f"{stack.sender_url}/hide"
-    hidden, recipe, hide_seconds = _post(url, {"image": (portrait.name, data)}, form)
-    url = f"{stack.receiver_url}/recover"
-    files = {"stego": ("stego.png", hidden)}
-    back, _, seconds = _post(url, files, {"identity_prompt": IDENTITY_PROMPT})
-    stranger, _, wrong_seconds = _post(url, files, {"identity_prompt": WRONG_PROMPT})
-    stego = decode_upload(hidden)
-    return _Found(
-        face=fit_square(decode_upload(data), stego.shape[0]),
-        stego=stego,
-        recovered=decode_upload(back),
-        stranger=decode_upload(stranger),
-        recipe=recipe,
-        seconds={"stego (what is sent)": hide_seconds, "recovered": seconds, "wrong prompt": wrong_seconds},
-    )
+def _answers(client: Client, hiding: Hiding) -> Iterator[Answer]:
+    sent = hiding.way.send(hiding.stego)
+    for name, prompt in PROMPTS.items():
+        start = time.perf_counter()
+        try:
+            found = client.recover(sent, prompt, recipe=hiding.stego.recipe)
+        except NotAuthentic:
+            yield Answer(hiding.way, name, "refused", b"", time.perf_counter() - start)
+            continue
+        words = {True: "authentic", False: "a decoy", None: "the face" if name == "right" else "a stranger"}
+        yield Answer(hiding.way, name, words[found.authentic], found.data, time.perf_counter() - start)
 
 
-def _post(url: str, files: dict[str, tuple[str, bytes]], form: dict[str, str]) -> tuple[bytes, str, float]:
-    import httpx
-
-    start = time.perf_counter()
-    headers, patience = {"Prefer": f"wait={WAIT}"}, WAIT + 30
-    answer = httpx.post(url, files=files, data=form, headers=headers, timeout=patience, trust_env=False)  # no proxy
-    if answer.status_code != 200:
-        raise RuntimeError(f"{url} answered {answer.status_code}: {answer.text[:500]}")
-    return answer.content, answer.headers.get("DDSR-Recipe", ""), time.perf_counter() - start
-
-
-def _secrets(portrait: Path, face: Pixels, recovered: Pixels) -> dict[str, bytes]:
+def _secrets(portrait: Path, face: Pixels, answers: list[Answer]) -> dict[str, bytes]:
     """What must not be readable anywhere: prompts, and pieces of the pictures in each form that they take."""
     upload = portrait.read_bytes()
-    middle = face.shape[0] // 2
-    png = io.BytesIO()
-    Image.fromarray(recovered).save(png, "PNG")
-    return {
-        "identity prompt": IDENTITY_PROMPT.encode(),
-        "wrong identity prompt": WRONG_PROMPT.encode(),
+    found = {
+        **{f"{name} identity prompt": prompt.encode() for name, prompt in PROMPTS.items()},
         "upload": upload[len(upload) // 2 :][:48],
-        "face": face[middle].tobytes()[:96],
-        "recovered face": recovered[middle].tobytes()[:96],
+        "face": face[len(face) // 2].tobytes()[:96],
     }
+    for answer in answers:
+        if (picture := answer.picture) is not None:
+            name = f"recovered face ({answer.way.scheme}, {answer.way.sent_as}, {answer.prompt} prompt)"
+            found[name] = picture[len(picture) // 2].tobytes()[:96]
+            found[f"file of the {name}"] = answer.file[len(answer.file) // 2 :][:48]
+    return found
 
 
-def _psnr(reference: Pixels, picture: Pixels) -> float | None:
+def _psnr(reference: Pixels, picture: Pixels) -> str:
+    """In dB; empty where the sizes differ."""
     if reference.shape != picture.shape:
-        return None
+        return ""
     error = float(np.mean((reference.astype(np.float64) - picture.astype(np.float64)) ** 2))
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    return "inf dB" if error == 0 else f"{10 * np.log10(255**2 / error):.1f} dB"
 
 
-def _similarity(pictures: dict[str, Pixels]) -> tuple[str, dict[str, float]]:
+def _similarity(original: Pixels, pictures: list[Pixels | None]) -> tuple[str, list[float | None]]:
     """Of every picture to the original: by dlib's face recogniser where it is installed, else SSIM."""
-    original = pictures["original"]
     try:
         from evaluation.alignment import FaceFinder
         from evaluation.errors import MaterialMissing
         from evaluation.metrics import ssim
         from evaluation.recognisers import DlibRecogniser
     except ImportError:
-        return "similarity", {}
-    same = {name: picture for name, picture in pictures.items() if picture.shape == original.shape}
+        return "similarity", [None] * len(pictures)
+    same = {n: rgb for n, rgb in enumerate(pictures) if rgb is not None and rgb.shape == original.shape}
+    found: dict[int, float] = {}
+    name = "similarity (SSIM)"
     try:
         finder, recogniser = FaceFinder(), DlibRecogniser()
         places = finder.find(original[None])[0].landmarks
-        if places is not None:
-            vectors = recogniser.embed(np.stack(list(same.values())), [places] * len(same))
-            alike = recogniser.similarity(vectors[:1], vectors)[0]
-            return "similarity (dlib)", dict(zip(same, map(float, alike), strict=True))
+        if places is not None and same:
+            vectors = recogniser.embed(np.stack([original, *same.values()]), [places] * (len(same) + 1))
+            alike = recogniser.similarity(vectors[:1], vectors[1:])[0]
+            name, found = "similarity (dlib)", dict(zip(same, map(float, alike), strict=True))
     except MaterialMissing:
         pass
-    return "similarity (SSIM)", {name: float(ssim(original, picture)) for name, picture in same.items()}
+    found = found or {n: float(ssim(original, rgb)) for n, rgb in same.items()}
+    return name, [found.get(n) for n in range(len(pictures))]
 
 
-def side_by_side(pictures: dict[str, Pixels], edge: int = 256) -> Image.Image:
-    """The pictures in a row, each `edge` pixels wide, with its name under it."""
+def side_by_side(found: Demo, edge: int = 256) -> Image.Image:
+    """A row for each way: the face, what is sent, and what comes back, each `edge` pixels wide with its name."""
     margin, caption = 8, 22
-    width = len(pictures) * (edge + margin) + margin
-    sheet = Image.new("RGB", (width, edge + caption + 2 * margin), "white")
+    down, across = edge + caption + margin, edge + margin
+    sheet = Image.new("RGB", (4 * across + margin, len(WAYS) * down + margin), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (name, rgb) in enumerate(pictures.items()):
-        left = margin + number * (edge + margin)
-        sheet.paste(Image.fromarray(rgb).resize((edge, edge), Image.Resampling.BICUBIC), (left, margin))
-        draw.text((left + 2, edge + margin + 5), name, fill="black")
+    for row, hiding in enumerate(found.hidings):
+        title = f"{hiding.way.scheme}, {hiding.way.sent_as}"
+        answers = [answer for answer in found.answers if answer.way == hiding.way]
+        arrived = decode_upload(hiding.way.send(hiding.stego))
+        cells: list[tuple[str, Pixels | None]] = [("original", found.face), (f"{title}: what arrives", arrived)]
+        cells += [(f"{answer.prompt} prompt: {answer.words}", answer.picture) for answer in answers]
+        for column, (name, rgb) in enumerate(cells):
+            left, top = margin + column * across, margin + row * down
+            if rgb is None:
+                draw.rectangle((left, top, left + edge, top + edge), outline="grey")
+                draw.text((left + edge / 2, top + edge / 2), name, fill="grey", anchor="mm")
+            else:
+                sheet.paste(Image.fromarray(rgb).resize((edge, edge), Image.Resampling.BICUBIC), (left, top))
+            draw.text((left + 2, top + edge + 5), name, fill="black")
     return sheet
 
 
@@ -245,34 +272,52 @@ def run(image: Path, out: Path, **stack_options: Any) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="ddsr-demo-") as folder, open(log_file, "w") as log:
             found = perform(image, Path(folder), log, **stack_options)
-    except (StartError, RuntimeError) as error:
+    except (StartError, ClientError) as error:
         print(f"the demo failed: {error}\nlog: {log_file}")
         return 3
-    log_items = [(log_file.name, log_file.read_bytes())]
-    leaks = found.leaks + search(log_items, {"identity prompt": IDENTITY_PROMPT.encode()})
     picture = out / "side-by-side.png"
-    side_by_side(found.pictures).save(picture)
-    _show(found, leaks, picture)
-    return 3 if leaks else 0
+    side_by_side(found).save(picture)
+    _show(found, picture)
+    return 3 if found.leaks else 0
 
 
-def _show(found: Demo, leaks: list[str], picture: Path) -> None:
+def _show(found: Demo, picture: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="compared with the original face")
-    for title in ("picture", found.similarity_name, "PSNR", "seconds"):
-        table.add_column(title, justify="left" if title == "picture" else "right")
-    for row in found.rows:
-        psnr = "" if row.psnr is None else f"{row.psnr:.1f} dB"
-        table.add_row(row.name, _number(row.similarity), psnr, _number(row.seconds))
     console = Console()
-    console.print(table)
-    console.print(f"recipe (public): {found.recipe}", soft_wrap=True)
+    console.print(_table(found))
+    for hiding in {hiding.way.scheme: hiding for hiding in found.hidings}.values():
+        console.print(f"recipe (public) of {hiding.way.scheme}: {hiding.stego.recipe}", soft_wrap=True)
     console.print(f"pictures: {picture}")
     searched = f"{found.values} keys and values of Redis, its append-only file, the logs"
     console.print(f"searched for prompts and faces, also inside base64 and zlib: {searched}")
-    console.print("\n".join(["READABLE:", *leaks]) if leaks else "nothing readable", markup=False)
+    console.print("\n".join(["READABLE:", *found.leaks]) if found.leaks else "nothing readable", markup=False)
+
+
+def _table(found: Demo) -> Any:
+    """Every request with its seconds; of the pictures that came back, similarity and PSNR (dB) to the face."""
+    from rich.table import Table
+
+    name, similar = _similarity(found.face, [answer.picture for answer in found.answers])
+    caption = "refused: the prompt is wrong, or the picture was changed beyond repair"
+    table = Table(title="compared with the original face", caption=caption)
+    for title in ("scheme", "sent as", "prompt", "answer"):
+        table.add_column(title)
+    for title in (name, "PSNR", "seconds"):
+        table.add_column(title, justify="right")
+    shown: set[int] = set()
+    alike = iter(similar)
+    for hiding in found.hidings:
+        table.add_section()
+        if id(hiding.stego) not in shown:
+            table.add_row(hiding.way.scheme, "", "", "a stego", "", "", _number(hiding.seconds))
+            shown.add(id(hiding.stego))
+        for answer in found.answers:
+            if answer.way == hiding.way:
+                psnr = "" if answer.picture is None else _psnr(found.face, answer.picture)
+                cells = (answer.way.scheme, answer.way.sent_as, answer.prompt, answer.words)
+                table.add_row(*cells, _number(next(alike)), psnr, _number(answer.seconds))
+    return table
 
 
 def _number(value: float | None) -> str:

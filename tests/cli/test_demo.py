@@ -1,12 +1,13 @@
 """`ddsr demo` with the arithmetic worker in place of the model."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cli import demo
+from cli import demo, leaks
 
 
 @pytest.fixture
@@ -17,13 +18,35 @@ def portrait(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_demo(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo(
+    portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[str] = []
+
+    def search(items: Iterable[tuple[str, bytes]], secrets: Mapping[str, bytes]) -> list[str]:
+        sought.extend(secrets)
+        return leaks.search(items, secrets)
+
+    monkeypatch.setattr(demo, "search", search)
+    monkeypatch.setitem(demo.PROMPTS, "wrong", "a prompt that is wrong")  # as the arithmetic worker knows it
     out = tmp_path / "out"
     assert demo.run(portrait, out, worker_module="tests.worker.arithmetic") == 0
     shown = capsys.readouterr().out
     assert "nothing readable" in shown
     assert "inf dB" in shown
-    assert "ddsr3." in shown
+    assert shown.count("ddsr3.") == 2
+    rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in shown.splitlines() if line.startswith("│")]
+    answers = {(scheme, sent_as, prompt): words for scheme, sent_as, prompt, words in rows if prompt}
+    for sent_as in ("PNG", "JPEG 80"):
+        assert answers["keyed", sent_as, "right"] == "the face"
+        assert answers["keyed", sent_as, "wrong"] == "a stranger"
+        assert answers["sealed", sent_as, "right"] == "authentic"
+        assert answers["sealed", sent_as, "wrong"] == "refused"
+    assert len(answers) == 8
+    given = [name for name in sought if name.startswith("recovered face")]
+    assert len(given) == 6
+    assert {f"file of the {name}" for name in given} < set(sought)
+    assert {"right identity prompt", "wrong identity prompt", "upload", "face"} < set(sought)
     with Image.open(out / "side-by-side.png") as sheet:
         assert sheet.width > 4 * 256
     assert demo.IDENTITY_PROMPT not in (out / "stack.log").read_text()

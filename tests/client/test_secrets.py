@@ -15,7 +15,6 @@ import anyio
 import pytest
 
 import ddsr_client
-from cli.demo import _post
 from ddsr_client import (
     AsyncClient,
     Client,
@@ -157,14 +156,6 @@ def test_a_proxy_of_the_environment_hears_nothing_of_http(services: Addresses, m
             stego = client.hide(encoded(face()), WORDS, "a cat")
             assert client.recover(stego, WORDS).data
         assert anyio.run(hide).data
-        assert heard == []
-
-
-def test_the_demo_speaks_to_no_proxy(services: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"image": ("face.png", encoded(face()))}
-    with dummy_proxy(monkeypatch) as heard:
-        hidden, _, _ = _post(f"{services.sender}/hide", files, {"identity_prompt": WORDS, "disguise_prompt": "a cat"})
-        assert hidden
         assert heard == []
 
 
