@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ddsr recover stego.png -o face.png",
         "ddsr recover - < stego.png > face.png",
         "ddsr recover received.jpg --recipe stego.png.recipe --identity-prompt-file prompt.txt -o face.png",
+        "ddsr recover stego.jpg --decoy -o face.png",
     ),
     "passphrase": ("ddsr passphrase", "ddsr passphrase --words 7"),
     "up": ("ddsr up", "ddsr up --workers 2 --sender-port 9001 --receiver-port 9002 --state /var/lib/ddsr"),

@@ -10,9 +10,9 @@ from services.receiver.schemas import RecoverForm
 from shared.settings import QueueSettings
 
 DESCRIPTION = """
-Recovers a face from the picture that hides it. A wrong identity prompt is answered with 200 and a stranger's
-picture: nothing tells whoever guesses that a guess was right, and only the holder's own verification of the
-face decides.
+Recovers a face from the picture that hides it. Of the scheme `sealed` the face is authentic, or the answer is 422
+`not-authentic`. Of `keyed` and `paper` a wrong identity prompt is answered with 200 and a stranger's picture: only the
+holder's own verification of the face decides.
 """
 
 
