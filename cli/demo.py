@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import numpy as np
 import redis
@@ -30,11 +30,15 @@ from shared.faces import decode_and_fit
 from shared.imaging import decode_upload
 from shared.settings import StackSettings
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
 # A description, and five random words.
 IDENTITY_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"
 WRONG_PROMPT = "a smiling woman with short hair, lived outage flanked humorous ajar"
 DISGUISE_PROMPT = "a glacier under a blue sky"
+SEALED = {"right": "authentic", "wrong": "refused"}  # what the scheme promises of each prompt
 PROMPTS = {"right": IDENTITY_PROMPT, "wrong": WRONG_PROMPT}
 
 Pixels = NDArray[np.uint8]
@@ -98,6 +102,11 @@ class Demo:
     answers: list[Answer]
     leaks: list[str]
     values: int
+
+    @property
+    def wrong(self) -> list[Answer]:
+        """Answers that the scheme `sealed` must not give."""
+        return [each for each in self.answers if each.way.scheme == "sealed" and each.words != SEALED[each.prompt]]
 
 
 class Sampler:
@@ -262,7 +271,9 @@ def register(app: typer.Typer) -> None:
 
 
 def run(image: Path, out: Path, **stack_options: Any) -> int:
-    """`ddsr demo` itself: 3 when something does not start or answer, or a secret was readable, 1 without a picture."""
+    """`ddsr demo` itself. 3: something does not start or answer, an answer is wrong, or a secret was readable; 1: no
+    picture.
+    """
     if not image.is_file():
         print(f"there is no picture {image}")
         return 1
@@ -278,7 +289,7 @@ def run(image: Path, out: Path, **stack_options: Any) -> int:
     picture = out / "side-by-side.png"
     side_by_side(found).save(picture)
     _show(found, picture)
-    return 3 if found.leaks else 0
+    return 3 if found.leaks or found.wrong else 0
 
 
 def _show(found: Demo, picture: Path) -> None:
@@ -291,10 +302,12 @@ def _show(found: Demo, picture: Path) -> None:
     console.print(f"pictures: {picture}")
     searched = f"{found.values} keys and values of Redis, its append-only file, the logs"
     console.print(f"searched for prompts and faces, also inside base64 and zlib: {searched}")
+    for answer in found.wrong:
+        console.print(f"WRONG: {answer.way.scheme}, {answer.way.sent_as}, {answer.prompt} prompt: {answer.words}")
     console.print("\n".join(["READABLE:", *found.leaks]) if found.leaks else "nothing readable", markup=False)
 
 
-def _table(found: Demo) -> Any:
+def _table(found: Demo) -> "Table":
     """Every request with its seconds; of the pictures that came back, similarity and PSNR (dB) to the face."""
     from rich.table import Table
 
@@ -305,13 +318,12 @@ def _table(found: Demo) -> Any:
         table.add_column(title)
     for title in (name, "PSNR", "seconds"):
         table.add_column(title, justify="right")
-    shown: set[int] = set()
-    alike = iter(similar)
+    alike, last = iter(similar), None
     for hiding in found.hidings:
         table.add_section()
-        if id(hiding.stego) not in shown:
+        if hiding.stego is not last:
             table.add_row(hiding.way.scheme, "", "", "a stego", "", "", _number(hiding.seconds))
-            shown.add(id(hiding.stego))
+            last = hiding.stego
         for answer in found.answers:
             if answer.way == hiding.way:
                 psnr = "" if answer.picture is None else _psnr(found.face, answer.picture)

@@ -52,6 +52,12 @@ def test_the_demo(
     assert demo.IDENTITY_PROMPT not in (out / "stack.log").read_text()
 
 
+def test_a_wrong_answer_is_a_failure(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The arithmetic worker takes every prompt without the word "wrong" for the right one."""
+    assert demo.run(portrait, tmp_path / "out", worker_module="tests.worker.arithmetic") == 3
+    assert "WRONG: sealed, PNG, wrong prompt: authentic" in capsys.readouterr().out
+
+
 def test_a_demo_that_cannot_start_says_so(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.run(portrait, tmp_path / "out", worker_module="tests.worker.nothing") == 3
     assert "worker did not get ready" in capsys.readouterr().out
