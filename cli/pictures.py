@@ -65,6 +65,22 @@ PromptFile = Annotated[
         help=f"File with the secret identity prompt, in UTF-8; else ${ENVIRONMENT}, else asked.",
     ),
 ]
+SchemeName = Annotated[str, typer.Option(help="sealed; keyed; paper: the published method without a key.")]
+ChannelName = Annotated[
+    str | None, typer.Option(help=f"Of sealed, what the stego shall survive: {', '.join(CHANNELS)}.")
+]
+FaceSize = Annotated[
+    int | None,
+    typer.Option(help=f"Of sealed, the edge of the face that comes back: {', '.join(map(str, FACE_SIZES))}."),
+]
+Solver = Annotated[
+    str | None, typer.Option(help="ddim, heun, heun-whitened, adams-whitened, ddim-matched, heun-matched.")
+]
+CropName = Annotated[
+    str, typer.Option(help="auto: the one face, else the centre; centre; face; none: it has the model's size.")
+]
+RecipeFile = Annotated[Path | None, typer.Option(help="Recipe file, where the channel stripped it from the stego.")]
+Decoy = Annotated[bool, typer.Option("--decoy", help="Of sealed: a stranger's face where the sender's does not open.")]
 Model = Annotated[str | None, typer.Option(help="Pipeline folder or hub id; the embedded model by default.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a picture on standard output.")]
@@ -81,24 +97,13 @@ def hide(
     out_dir: OutDir = None,
     output: Out = None,
     identity_prompt_file: PromptFile = None,
-    scheme: Annotated[
-        str, typer.Option(help="sealed; keyed; paper: the published method without a key.")
-    ] = DEFAULT_SCHEME,
-    channel: Annotated[
-        str | None, typer.Option(help=f"Of sealed, what the stego shall survive: {', '.join(CHANNELS)}.")
-    ] = None,
-    face_size: Annotated[
-        int | None,
-        typer.Option(help=f"Of sealed, the edge of the face that comes back: {', '.join(map(str, FACE_SIZES))}."),
-    ] = None,
-    solver: Annotated[
-        str | None, typer.Option(help="ddim, heun, heun-whitened, adams-whitened, ddim-matched, heun-matched.")
-    ] = None,
+    scheme: SchemeName = DEFAULT_SCHEME,
+    channel: ChannelName = None,
+    face_size: FaceSize = None,
+    solver: Solver = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps of one walk.")] = None,
     format: Annotated[str | None, typer.Option(help="png, jpeg or webp; else the suffix of -o, else png.")] = None,
-    crop: Annotated[
-        str, typer.Option(help="auto: the one face, else the centre; centre; face; none: it has the model's size.")
-    ] = "auto",
+    crop: CropName = "auto",
     model: Model = None,
     device: Device = "cpu",
     force: Force = False,
@@ -137,11 +142,8 @@ def hide(
                 )
                 seconds = (time.perf_counter() - started) / len(batch)
                 for path, one in report.results(batch, hidden):
-                    recipe = one.recipe.to_text()
-                    data = encode_picture(one.stego, kind, recipe=recipe)
-                    target = _write(paths[path], data, force)
-                    if target != STANDARD:
-                        _write(_sidecar(target), recipe.encode() + b"\n", force)
+                    recipe, target = one.recipe.to_text(), paths[path]
+                    _write_stego(target, encode_picture(one.stego, kind, recipe=recipe), recipe, force)
                     report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe, **_cut(boxes[path]))
     report.finish()
 
@@ -151,12 +153,8 @@ def recover(
     out_dir: OutDir = None,
     output: Out = None,
     identity_prompt_file: PromptFile = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Recipe file, where the channel stripped it from the stego.")
-    ] = None,
-    decoy: Annotated[
-        bool, typer.Option("--decoy", help="Of sealed: a stranger's face where the sender's does not open.")
-    ] = False,
+    recipe: RecipeFile = None,
+    decoy: Decoy = False,
     model: Model = None,
     device: Device = "cpu",
     force: Force = False,
@@ -364,6 +362,13 @@ def _write(target: Path, data: bytes, force: bool) -> Path:
     with open(target, "wb" if force else "xb") as file:
         file.write(data)
     return target
+
+
+def _write_stego(target: Path, data: bytes, recipe: str, force: bool) -> None:
+    """The file, and the recipe beside it unless it goes to standard output."""
+    _write(target, data, force)
+    if target != STANDARD:
+        _write(_sidecar(target), recipe.encode() + b"\n", force)
 
 
 def _stack(batch: list[tuple[Path, Pixels]]) -> Pixels:

@@ -206,7 +206,6 @@ def said_by_main(
         (None, [], 1, "identity prompt"),
         (SECRET, ["--scheme", "none"], 1, "scheme"),
         (SECRET, ["--steps", "0"], 1, "steps"),
-        (SECRET, ["--scheme", "sealed", "--format", "jpeg"], 1, "lossless channel"),
         (SECRET, ["--scheme", "sealed", "--face-size", "100"], 1, "face_size"),
         (SECRET, ["--scheme", "keyed", "--channel", "jpeg"], 1, "sealed"),
         (SECRET, ["--model", "/nowhere"], 3, "pipeline"),
@@ -262,7 +261,7 @@ def test_a_wrong_prompt_is_refused_with_a_code_of_its_own(sealed: Path, tmp_path
     assert list(tmp_path.iterdir()) == []
     ddsr(*recover, tmp_path / "nothing.png", code=1, secret="wrong")
     assert "a decoy: the prompt is wrong" in ddsr(*recover, "--decoy", secret="wrong")
-    assert json.loads(ddsr(*recover, "--decoy", "--json", secret="wrong"))["authentic"] is False
+    assert json.loads(ddsr(*recover, "--decoy", "--json", "--force", secret="wrong"))["authentic"] is False
 
 
 def test_two_inputs_never_share_an_output(model: Path, face: Path, tmp_path: Path) -> None:
@@ -283,3 +282,13 @@ def test_the_face_is_found_and_json_says_where(model: Path, tmp_path: Path) -> N
     assert "face" in hide(model, tmp_path / "empty.png", "-o", tmp_path / "e.png", "--crop", "face", code=1)
     hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--crop", "round", code=2)
     hide(model, tmp_path / "room.png", "-o", tmp_path / "s.png", "--channel", "radio", code=2)
+
+
+def test_a_jpeg_is_no_lossless_channel(
+    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DDSR_IDENTITY_PROMPT", SECRET)
+    arguments = ["hide", face, "-o", tmp_path / "s.jpg", "--disguise", "the sea", "--scheme", "sealed"]
+    code, error = said_by_main(arguments, monkeypatch, capsys)
+    assert code == 1
+    assert "a jpeg file is no lossless channel" in error
