@@ -50,7 +50,7 @@ def page_router(receiver_url: str) -> APIRouter:
 
     @router.get("/page.json")
     async def settings(request: Request) -> Response:
-        """What the page must know: where the receiver is, whether a key is asked for, the scheme, a picture's most bytes."""
+        """What the page must know: the receiver, whether a key is asked for, the scheme, what a picture may weigh."""
         context = context_of(request)
         return JSONResponse(
             {

@@ -33,13 +33,15 @@ from tests.worker.support import queue_settings, worker_process
 __all__ = ["own_server", "shared_server"]
 
 Serve = Callable[..., str]
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WATCH = """
 window.violations = []; window.said = [];
 document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
 document.addEventListener("DOMContentLoaded", () => {
   const heard = (one) => one.target.parentElement?.closest("[role=status]") ?? one.target;
   new MutationObserver((changes) => changes.filter((one) => heard(one).role === "status")
-    .forEach((one) => window.said.push(heard(one).textContent))).observe(document.body, {childList: true, subtree: true});
+    .forEach((one) => window.said.push(heard(one).textContent)))
+    .observe(document.body, {childList: true, subtree: true});
 });
 """
 

@@ -5,7 +5,7 @@ const byId = (id) => document.getElementById(id);
 const field = Object.fromEntries(
   ["identity", "disguise", "first-prompt", "other-prompt", "recipe", "key", "receiver-key"].map((id) => [id, byId(id)]),
 );
-const state = { settings: null, face: null, stego: null, job: null, busy: false, words: null, suggested: "" };
+const state = { settings: null, face: null, stego: null, job: null, busy: false, reading: null, words: null, suggested: "" };
 const EDGE = 256; // pixels of the face's canvas
 const WORDS = 5; // of a suggested pass phrase
 
@@ -278,11 +278,24 @@ function drawFace(box) {
 
 /** The kind of a picture file by its first bytes; null: none that the services take. */
 async function kindOf(file) {
-  const start = new TextDecoder("latin1").decode(await file.slice(0, 32).arrayBuffer());
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 32).arrayBuffer()));
   if (start.startsWith("\x89PNG")) return "png";
-  if (start.startsWith("ÿØÿ")) return "jpeg";
+  if (start.startsWith("\xff\xd8\xff")) return "jpeg";
   if (start.startsWith("RIFF") && start.slice(8, 12) === "WEBP") return "webp";
   return start.slice(4, 8) === "ftyp" && /hei[cxms]|hev[cx]|mif1|msf1|avi[fs]/.test(start.slice(8)) ? "heif" : null;
+}
+
+/** The recipe in the texts of a PNG, as the sender writes it; "": none. Of other files the receiver finds it. */
+function recipeIn(buffer) {
+  const view = new DataView(buffer);
+  for (let at = 8; at + 12 <= buffer.byteLength; at += 12 + view.getUint32(at)) {
+    const long = Math.min(view.getUint32(at), buffer.byteLength - at - 8);
+    const text = String.fromCharCode(...new Uint8Array(buffer, at + 4, 4)) === "tEXt" && long < 8192
+      ? new TextDecoder("latin1").decode(new Uint8Array(buffer, at + 8, long)) : "";
+    const found = text.match(/ddsr[0-9]{1,3}\.[A-Za-z0-9_-]+/);
+    if (found) return found[0];
+  }
+  return "";
 }
 
 /** Whether a chosen file can be used; says why not. `kinds`: in words of people. */
@@ -301,8 +314,12 @@ function refuse(title, detail) {
   showProblem(NOW.pictures, new Problem({ code: "", title, detail }));
 }
 
+/** Reads a file that was chosen; what is asked for meanwhile waits for it. */
+function take(read, file) {
+  if (file && !state.busy) state.reading = read(file);
+}
+
 async function chooseFace(file) {
-  if (!file || state.busy) return;
   clear();
   if (!(await usable(file, ["png", "jpeg", "webp", "heif"], "Choose a photograph: JPEG, PNG, WebP, HEIC."))) return;
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
@@ -314,14 +331,12 @@ async function chooseFace(file) {
   setStego(null);
   byId("face").hidden = true;
   byId("frame-face").classList.remove("filled");
-  byId("file-note").textContent = file.name;
+  byId("file-note").textContent = bitmap ? file.name : `${file.name} (no preview)`;
   if (bitmap) drawFace(null);
-  byId("invite").firstElementChild.textContent = bitmap ? "Choose a face" : "No preview";
   say(NOW.pictures, bitmap ? "Chosen. Now the prompts." : "This browser cannot show the photograph. The sender can read it.");
 }
 
 async function openStego(file) {
-  if (!file || state.busy) return;
   clear();
   if (!(await usable(file, ["png", "jpeg", "webp"], "Choose a stego: PNG, JPEG, WebP."))) return;
   const bitmap = await createImageBitmap(file).catch(() => null);
@@ -330,9 +345,7 @@ async function openStego(file) {
     return;
   }
   bitmap.close();
-  const text = new TextDecoder("latin1").decode(await file.arrayBuffer());
-  const recipe = text.match(/ddsr[0-9]{1,3}\.[A-Za-z0-9_-]+/)?.[0] ?? "";
-  setStego({ blob: file, recipe, opened: true }, "The stego of your file", recipe ? "opened" : "opened; no recipe seen in it");
+  setStego({ blob: file, recipe: recipeIn(await file.arrayBuffer()), opened: true }, "The stego of your file", "opened");
   say(NOW.pictures, "The stego is open. Type the prompt under which it was hidden.");
 }
 
@@ -434,6 +447,7 @@ function hideForm() {
 }
 
 async function hide() {
+  await state.reading;
   if (state.busy) return;
   clear();
   if (!state.face) {
@@ -478,6 +492,7 @@ async function askFor(blob, prompt, now) {
 /** `id`: the frame, and the prompt of the form, `first` or `other`. */
 async function recover(id) {
   const now = NOW.recover;
+  await state.reading;
   if (state.busy) return;
   clear();
   if (!state.stego) {
@@ -550,8 +565,8 @@ byId("another").addEventListener("click", () => {
 });
 byId("squeeze-button").addEventListener("click", squeeze);
 byId("suggest").addEventListener("click", suggest);
-byId("file").addEventListener("change", (event) => chooseFace(event.target.files[0]));
-byId("stego-file").addEventListener("change", (event) => openStego(event.target.files[0]));
+byId("file").addEventListener("change", (event) => take(chooseFace, event.target.files[0]));
+byId("stego-file").addEventListener("change", (event) => take(openStego, event.target.files[0]));
 field.identity.addEventListener("input", () => {
   byId("strength").textContent = ""; // it was said of another text
 });
@@ -561,8 +576,8 @@ function showSealed() {
   byId("sealed-only").hidden = chosen("scheme") !== "sealed";
 }
 
-/** A file that is let go over `target` goes to `take`. */
-function takesDrops(target, take) {
+/** A file that is let go over `target` goes to `read`. */
+function takesDrops(target, read) {
   for (const name of ["dragenter", "dragover"]) {
     target.addEventListener(name, (event) => {
       event.preventDefault();
@@ -570,7 +585,7 @@ function takesDrops(target, take) {
     });
   }
   for (const name of ["dragleave", "drop"]) target.addEventListener(name, () => target.classList.remove("over"));
-  target.addEventListener("drop", (event) => take(event.dataTransfer.files[0]));
+  target.addEventListener("drop", (event) => take(read, event.dataTransfer.files[0]));
 }
 
 takesDrops(byId("frame-face"), chooseFace);
@@ -581,7 +596,7 @@ document.addEventListener("paste", (event) => {
   const [file] = event.clipboardData.files;
   if (!file) return;
   event.preventDefault();
-  openStego(file);
+  take(openStego, file);
 });
 
 for (const button of document.querySelectorAll("[data-reveal]")) {
