@@ -290,7 +290,8 @@ function recipeIn(buffer) {
   const view = new DataView(buffer);
   for (let at = 8; at + 12 <= buffer.byteLength; at += 12 + view.getUint32(at)) {
     const long = Math.min(view.getUint32(at), buffer.byteLength - at - 8);
-    const text = String.fromCharCode(...new Uint8Array(buffer, at + 4, 4)) === "tEXt" && long < 8192
+    const kind = String.fromCharCode(...new Uint8Array(buffer, at + 4, 4));
+    const text = ["iTXt", "tEXt"].includes(kind) && long < 8192
       ? new TextDecoder("latin1").decode(new Uint8Array(buffer, at + 8, long)) : "";
     const found = text.match(/ddsr[0-9]{1,3}\.[A-Za-z0-9_-]+/);
     if (found) return found[0];
