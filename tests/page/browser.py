@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-PROMPT = "a smiling woman, blue kettle 77"
-WRONG = "a smiling woman, blue kettle 78"
+PROMPT = "a smiling woman, lived outage flanked humorous afar"
+WRONG = "a smiling woman, lived outage flanked humorous wrong"
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.jpg"
 PATIENCE = 240_000  # milliseconds for one diffusion walk on a busy machine
 
@@ -34,21 +34,53 @@ def ready(page: Page, address: str) -> None:
     expect(page.locator("html[data-ready]")).to_be_attached()
 
 
-def hide(page: Page, picture: Path = PORTRAIT, *, prompt: str = PROMPT, disguise: str | None = None) -> None:
+def hide(
+    page: Page,
+    picture: Path = PORTRAIT,
+    *,
+    prompt: str = PROMPT,
+    disguise: str | None = None,
+    scheme: str | None = None,
+    channel: str | None = None,
+) -> None:
     """Fill in the left form and wait for the stego."""
     page.get_by_label("Choose a face").set_input_files(picture)
-    page.get_by_label("Identity prompt", exact=True).first.fill(prompt)
+    page.locator("#identity").fill(prompt)
     if disguise is not None:
         page.get_by_label("Disguise prompt", exact=True).fill(disguise)
+    if scheme is not None:
+        choose(page, scheme, channel)
     page.get_by_role("button", name="Hide the face").click()
     expect(page.locator("#stego")).to_be_visible(timeout=PATIENCE)
 
 
-def recover(page: Page, *, right: str = PROMPT, wrong: str = WRONG) -> None:
-    """Recover with both prompts and wait for both faces."""
-    page.locator("#right-prompt").fill(right)
+def choose(page: Page, scheme: str, channel: str | None = None) -> None:
+    """Scheme and channel, under "more"."""
+    page.locator("#hide-more summary").click()
+    page.locator(f"input[name=scheme][value={scheme}]").check()
+    if channel is not None:
+        page.locator(f"input[name=channel][value={channel}]").check()
+    page.locator("#hide-more summary").click()
+
+
+def recover(page: Page, *, prompt: str = PROMPT, other: str | None = WRONG) -> None:
+    """Recover, try another prompt if there is one, and wait for what each of them gives."""
+    page.locator("#first-prompt").fill(prompt)
     page.get_by_role("button", name="Recover the face").click()
-    expect(page.locator("#right")).to_be_visible(timeout=PATIENCE)
-    page.locator("#wrong-prompt").fill(wrong)
-    page.get_by_role("button", name="Try the wrong one").click()
-    expect(page.locator("#wrong")).to_be_visible(timeout=PATIENCE)
+    expect(given(page, "first")).to_contain_text("This prompt gave", timeout=PATIENCE)
+    if other is not None:
+        page.get_by_role("button", name="Try another prompt").click()
+        page.locator("#other-prompt").fill(other)
+        page.get_by_role("button", name="Try it").click()
+        expect(given(page, "other")).to_contain_text("This prompt gave", timeout=PATIENCE)
+
+
+def squeeze(page: Page) -> None:
+    """Save the stego as JPEG 80 and wait for what the prompt gives from that."""
+    page.get_by_role("button", name="Save as JPEG 80 and recover").click()
+    expect(given(page, "after")).to_contain_text("This prompt gave", timeout=PATIENCE)
+
+
+def given(page: Page, name: str) -> Locator:
+    """The caption under what a prompt gave: `first`, `other`, `after`."""
+    return page.locator(f"#frame-{name} figcaption")

@@ -10,9 +10,9 @@ from playwright.sync_api import Browser
 
 from cli.stack import Stack, free_ports
 from shared.settings import StackSettings
-from tests.page.browser import chromium, find_chromium, hide, ready, recover
+from tests.page.browser import chromium, find_chromium, hide, ready, recover, squeeze
 
-VIEWS = {"desktop": (1180, 900, "light"), "phone": (360, 780, "light"), "dark": (1180, 900, "dark")}
+VIEWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "light"), "dark": (1280, 900, "dark")}
 DISGUISE = "the sea under a cloudy sky"
 
 
@@ -21,8 +21,9 @@ def shoot(browser: Browser, address: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     page = browser.new_page()
     ready(page, address)
-    hide(page, disguise=DISGUISE)
+    hide(page, disguise=DISGUISE, scheme="sealed", channel="jpeg")
     recover(page)
+    squeeze(page)
     page.mouse.move(0, 0)
     for name, (width, height, scheme) in VIEWS.items():
         page.set_viewport_size({"width": width, "height": height})

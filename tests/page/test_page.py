@@ -18,9 +18,21 @@ from cli.stack import Stack
 from services.common.keys import new_key
 from services.receiver.app import ReceiverSettings
 from services.receiver.app import create_app as create_receiver
+from services.sender.page import WORDS
 from shared.settings import QueueSettings
-from tests.page.browser import PATIENCE, PROMPT, WRONG, find_chromium, hide, ready, recover
-from tests.page.conftest import Serve, Watched
+from tests.page.browser import (
+    PATIENCE,
+    PORTRAIT,
+    PROMPT,
+    WRONG,
+    find_chromium,
+    given,
+    hide,
+    ready,
+    recover,
+    squeeze,
+)
+from tests.page.conftest import AXE, Serve, Watched
 from tests.services.conftest import DISGUISE, pixels
 from tests.services.live import live
 from tests.worker.redis_server import RedisServer
@@ -34,9 +46,22 @@ PIXELS = """image => {
   const {data, width, height} = context.getImageData(0, 0, canvas.width, canvas.height);
   return {data: [...data], width, height};
 }"""
+HAND_OVER = """([way, bytes]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([new Uint8Array(bytes)], "given.png", {type: "image/png"}));
+  const event = way === "drop" ? new DragEvent("drop", {dataTransfer, bubbles: true, cancelable: true})
+    : new ClipboardEvent("paste", {clipboardData: dataTransfer, bubbles: true, cancelable: true});
+  document.getElementById("frame-stego").dispatchEvent(event);
+}"""
+LISTEN = """() => {
+  const ask = window.fetch;
+  window.fetch = (address, options) => {
+    if (address.endsWith("/recover")) window.sent = options.body;
+    return ask(address, options);
+  };
+}"""
 OUTLINED = """element => [element, element.closest("label")].some(
   (one) => one && getComputedStyle(one).outlineStyle !== "none")"""
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 def accessible(page: Page) -> None:
@@ -72,21 +97,31 @@ def test_hide_save_and_recover(stack: Stack, open_page: Open, pictures: Path) ->
     page = watched.page
     ready(page, f"{stack.sender_url}/")
     hide(page, pictures / "one.png")
-    expect(page.get_by_role("status")).to_contain_text("The face is hidden")
+    expect(page.locator("#now-hide").get_by_role("status")).to_contain_text("The face is hidden")
     with page.expect_download() as saved:
         page.get_by_role("link", name="Save the stego").click()
     stego = Path(saved.value.path()).read_bytes()
     assert saved.value.suggested_filename == "stego.png"
+    expect(page.locator("#first-prompt")).to_have_value(PROMPT)
+    expect(page.locator("#other-prompt")).to_be_hidden()
     recover(page)
-    for name in ("#face", "#stego", "#right", "#wrong"):
-        expect(page.locator(name)).to_be_visible()
+    squeeze(page)
+    for name in ("face", "stego", "first", "other", "jpeg", "after"):
+        expect(page.locator(f"#{name}")).to_be_visible()
     expect(page.get_by_alt_text("The stego, drawn as: a glacier under a blue sky")).to_be_visible()
     np.testing.assert_array_equal(shown(page, "stego"), pixels(stego))
     with httpx.Client(timeout=PATIENCE / 1000) as client:
         url = f"{stack.receiver_url}/recover"
         again = client.post(url, files={"stego": stego}, data={"identity_prompt": PROMPT}).content
-    np.testing.assert_array_equal(shown(page, "right"), pixels(again))
-    assert not np.array_equal(shown(page, "right"), shown(page, "wrong"))
+    np.testing.assert_array_equal(shown(page, "first"), pixels(again))
+    assert not np.array_equal(shown(page, "first"), shown(page, "other"))
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the face").click()
+    assert saved.value.suggested_filename == "face.png"
+    np.testing.assert_array_equal(pixels(Path(saved.value.path()).read_bytes()), pixels(again))
+    for name in ("first", "other", "after"):
+        expect(given(page, name)).to_have_text("This prompt gave:any prompt gives a face: compare it")
+    expect(page.locator("#first-prompt")).to_have_value(PROMPT)
     accessible(page)
     quiet(watched, stack.sender_url, stack.receiver_url)
     assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
@@ -126,14 +161,22 @@ def test_with_the_keyboard_alone_on_a_phone(stack: Stack, open_page: Open, pictu
     tab_to(page, "disguise")
     page.keyboard.press("Enter")
     expect(page.locator("#stego")).to_be_visible(timeout=PATIENCE)
-    tab_to(page, "right-prompt")
-    page.keyboard.type(PROMPT)
+    expect(page.locator("#disguise")).to_be_focused()
+    expect(page.locator("#stego")).to_be_in_viewport()
+    tab_to(page, "recover-button")
     page.keyboard.press("Enter")
-    expect(page.locator("#right")).to_be_visible(timeout=PATIENCE)
-    tab_to(page, "wrong-prompt")
+    expect(page.locator("#first")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#recover-button")).to_be_focused()
+    expect(page.locator("#first")).to_be_in_viewport()
+    assert any(text.startswith("This prompt gave a face") for text in watched.said())
+    tab_to(page, "another")
+    page.keyboard.press("Enter")
+    expect(page.locator("#other-prompt")).to_be_focused()
     page.keyboard.type(WRONG)
     page.keyboard.press("Enter")
-    expect(page.locator("#wrong")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#other")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#other-prompt")).to_be_focused()
+    expect(page.locator("#other")).to_be_in_viewport()
     fits(page)
     accessible(page)
     quiet(watched, stack.sender_url, stack.receiver_url)
@@ -148,49 +191,171 @@ def test_a_stego_of_a_file_is_recovered_and_a_bare_one_explained(stack: Stack, o
         data = {"identity_prompt": PROMPT, "disguise_prompt": "the sea"}
         stego = client.post(f"{stack.sender_url}/hide", files=files, data=data).content
     page.get_by_label("open a stego").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": stego})
-    page.locator("#right-prompt").fill(PROMPT)
+    page.locator("#first-prompt").fill(PROMPT)
     page.get_by_role("button", name="Recover the face").click()
-    expect(page.locator("#right")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#first")).to_be_visible(timeout=PATIENCE)
     bare = io.BytesIO()
     Image.new("RGB", (32, 32)).save(bare, "PNG")
     page.get_by_label("open a stego").set_input_files(
         {"name": "b.png", "mimeType": "image/png", "buffer": bare.getvalue()}
     )
-    expect(page.locator("#right")).to_be_hidden()
+    expect(page.locator("#first")).to_be_hidden()
     page.get_by_role("button", name="Recover the face").click()
-    expect(page.get_by_role("alert")).to_contain_text("missing-recipe")
+    alert = page.locator("#now-recover").get_by_role("alert")
+    expect(alert).to_contain_text("missing-recipe")
+    alert.get_by_role("button", name="Enter the recipe").click()
+    expect(page.locator("#recipe")).to_be_focused()
 
 
-def test_pictures_that_cannot_be_used_are_explained(
+def test_files_that_cannot_be_used_are_refused_when_chosen(
+    queue: QueueSettings, serve: Serve, open_page: Open, pictures: Path
+) -> None:
+    watched = open_page(viewport={"width": 390, "height": 844})
+    page = watched.page
+    ready(page, serve(queue))
+    refusal = page.locator("#now-pictures").get_by_role("alert")
+    chosen = page.get_by_label("Choose a face")
+    chosen.set_input_files(pictures / "broken.png")
+    expect(refusal).to_have_text("This file cannot be usedChoose a photograph: JPEG, PNG, WebP, HEIC.")
+    expect(refusal).to_be_in_viewport()
+    accessible(page)
+    fits(page)
+    half = (pictures / "one.png").read_bytes()[:100]
+    chosen.set_input_files({"name": "half.png", "mimeType": "image/png", "buffer": half})
+    expect(refusal).to_contain_text("The picture is damaged")
+    expect(page.locator("#face")).to_be_hidden()
+    chosen.set_input_files({"name": "a.heic", "mimeType": "", "buffer": b"\0\0\0\x18ftypheic" + bytes(40)})
+    expect(refusal).to_be_empty()
+    expect(page.locator("#file-note")).to_have_text("a.heic (no preview)")
+    chosen.set_input_files(pictures / "one.png")
+    expect(page.locator("#face")).to_be_visible()
+    chosen.set_input_files(pictures / "broken.png")
+    expect(refusal).to_contain_text("Choose a photograph")
+    expect(page.locator("#face")).to_be_visible()
+    quiet(watched, page.url)
+
+
+def test_what_is_missing_is_asked_for_and_a_picture_without_a_face_is_said(
     queue: QueueSettings, worker: None, serve: Serve, open_page: Open, pictures: Path
 ) -> None:
     watched = open_page(viewport={"width": 360, "height": 740})
     page = watched.page
     ready(page, serve(queue))
+    said = page.locator("#now-hide").get_by_role("status")
     page.get_by_role("button", name="Hide the face").click()
-    expect(page.get_by_role("status")).to_have_text("Choose a face first")
-    page.get_by_label("Choose a face").set_input_files(pictures / "broken.png")
+    expect(said).to_have_text("Choose a face first")
+    page.get_by_label("Choose a face").set_input_files(pictures / "none.png")
     page.get_by_role("button", name="Hide the face").click()
     expect(page.locator("#identity")).to_be_focused()
     expect(page.locator("#identity")).to_have_attribute("aria-invalid", "true")
     page.locator("#identity").fill(PROMPT)
     page.get_by_role("button", name="Hide the face").click()
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("The picture format is not supported")
-    expect(alert).to_be_focused()
-    accessible(page)
-    fits(page)
-    page.locator("#file").set_input_files(pictures / "two.png")
-    expect(alert).to_be_empty()
-    page.get_by_role("button", name="Hide the face").click()
-    expect(alert).to_contain_text("2 faces were found")
-    page.locator("#file").set_input_files(pictures / "none.png")
-    page.get_by_role("button", name="Hide the face").click()
-    expect(alert).to_contain_text("No face was found")
-    alert.get_by_role("button", name="Use the middle of the picture").click()
     expect(page.locator("#stego")).to_be_visible()
+    expect(said).to_contain_text("Not exactly one face was found: the middle of the picture is hidden.")
     expect(page.locator("#no-receiver")).to_be_visible()
     assert watched.violations() == []
+
+
+def test_sealed_is_authentic_or_refused(quick_stack: Stack, open_page: Open) -> None:
+    watched = open_page()
+    page = watched.page
+    ready(page, f"{quick_stack.sender_url}/")
+    hide(page, scheme="sealed", channel="lossless")
+    expect(page.locator("#stego-note")).to_have_text("scheme sealed, channel lossless")
+    recover(page)
+    said = page.locator("#now-recover").get_by_role("status")
+    expect(given(page, "first")).to_contain_text("This prompt gave: authentic")
+    expect(given(page, "other")).to_contain_text("This prompt gave: nothing")
+    expect(said).to_have_text("Wrong prompt, or the picture was changed.")
+    expect(page.locator("#frame-other .verdict")).to_have_text("Wrong prompt, or the picture was changed")
+    expect(page.locator("#other")).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text=re.compile("."))).to_have_count(0)
+    accessible(page)
+    page.locator("#recover-more summary").click()
+    page.get_by_label("draw a stranger").check()
+    page.get_by_role("button", name="Try it").click()
+    expect(given(page, "other")).to_contain_text("This prompt gave: a stranger")
+    expect(page.locator("#other")).to_be_visible()
+    page.locator("#first-prompt").fill(WRONG)
+    page.get_by_label("draw a stranger").uncheck()
+    squeeze(page)
+    expect(page.locator("#frame-after .verdict")).to_be_visible()
+    expect(page.locator("#now-squeeze").get_by_role("status")).to_contain_text("Hide it for the channel jpeg")
+    quiet(watched, quick_stack.sender_url, quick_stack.receiver_url)
+
+
+def test_after_jpeg_80_the_very_file_that_is_shown_is_recovered(quick_stack: Stack, open_page: Open) -> None:
+    page = open_page().page
+    ready(page, f"{quick_stack.sender_url}/")
+    hide(page)
+    page.evaluate(LISTEN)
+    squeeze(page)
+    expect(page.locator("#jpeg-note")).to_contain_text(" kB in place of ")
+    data = bytes(page.evaluate("sent.get('stego').arrayBuffer().then((buffer) => [...new Uint8Array(buffer)])"))
+    picture = Image.open(io.BytesIO(data))
+    assert (picture.format, picture.size) == ("JPEG", shown(page, "stego").shape[:2])
+    assert np.abs(shown(page, "jpeg").astype(int) - pixels(data)).mean() < 2, "what is shown is what was sent"
+    assert b"ddsr" not in data
+    assert page.evaluate("sent.get('recipe')") == page.locator("#recipe").input_value()
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_stego_is_opened_by_drop_and_by_paste(quick_stack: Stack, open_page: Open, way: str) -> None:
+    page = open_page().page
+    ready(page, f"{quick_stack.sender_url}/")
+    with httpx.Client(timeout=PATIENCE / 1000) as client:
+        files, data = {"image": PORTRAIT.read_bytes()}, {"identity_prompt": PROMPT, "disguise_prompt": "the sea"}
+        answer = client.post(f"{quick_stack.sender_url}/hide", files=files, data=data)
+    page.evaluate(HAND_OVER, [way, list(answer.content)])
+    expect(page.locator("#stego")).to_be_visible()
+    expect(page.locator("#recipe")).to_have_value(answer.headers["DDSR-Recipe"])
+    recover(page, other=None)
+    squeeze(page)
+    page.evaluate(HAND_OVER, [way, list(b"this is no picture")])
+    refusal = page.locator("#now-pictures").get_by_role("alert")
+    expect(refusal).to_have_text("This file cannot be usedChoose a stego: PNG, JPEG, WebP.")
+
+
+def test_a_suggested_phrase_is_random_words_and_says_its_strength(
+    queue: QueueSettings, serve: Serve, open_page: Open
+) -> None:
+    watched = open_page()
+    page = watched.page
+    ready(page, serve(queue))
+    words = set(WORDS.read_text().split())
+    identity, button = page.locator("#identity"), page.get_by_role("button", name="Add five random words")
+    found = set()
+    identity.fill("a smiling woman")
+    for _ in range(3):
+        button.click()
+        expect(identity).to_have_value(re.compile(r"^a smiling woman, \S+ \S+ \S+ \S+ \S+$"))
+        found.add(identity.input_value())
+    expect(page.locator("#strength")).to_have_text(re.compile(r"^5 of 7,776 words, drawn at random: 64 bits\."))
+    expect(identity).to_have_attribute("type", "text")
+    assert len(found) == 3
+    assert {word for phrase in found for word in phrase.partition(", ")[2].split()} <= words
+    identity.press("End")
+    page.keyboard.type("x")
+    expect(page.locator("#strength")).to_be_empty()
+    accessible(page)
+    quiet(watched, page.url)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(quick_stack: Stack, open_page: Open, width: int, scheme: str) -> None:
+    """Before, with everything open, and after: an authentic face, a refusal and a JPEG."""
+    page = open_page(viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce").page
+    ready(page, f"{quick_stack.sender_url}/")
+    accessible(page)
+    hide(page, scheme="sealed", channel="jpeg")
+    recover(page)
+    squeeze(page)
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.evaluate("scrollTo(0, 0)")
+    accessible(page)
+    fits(page)
 
 
 def test_progress_is_announced_and_a_job_can_be_cancelled(
@@ -206,11 +371,13 @@ def test_progress_is_announced_and_a_job_can_be_cancelled(
     assert shares == sorted(set(shares)), "each quarter is said once"
     page.locator("#disguise").fill("a man pause:3")
     page.get_by_role("button", name="Hide the face").click()
-    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.locator("#now-hide").get_by_role("progressbar")).to_be_visible()
     expect(page.get_by_role("button", name="Hide the face")).to_be_disabled()
-    expect(page.locator("#step")).to_have_text(re.compile(r"waiting|of 5"))
+    expect(page.get_by_role("button", name="Hide the face")).to_be_focused()
+    expect(page.locator("#now-hide .step")).to_have_text(re.compile(r"waiting|of 5"))
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("status")).to_have_text("Cancelled")
+    expect(page.locator("#now-hide").get_by_role("status")).to_have_text("Cancelled")
+    expect(page.get_by_role("button", name="Hide the face")).to_be_focused()
     expect(page.get_by_role("progressbar")).to_be_hidden()
     expect(page.get_by_role("button", name="Hide the face")).to_be_enabled()
     assert watched.violations() == []
@@ -227,11 +394,11 @@ def test_without_a_worker_and_with_keys(own_server: RedisServer, serve: Serve, o
     page.get_by_label("Choose a face").set_input_files(pictures / "one.png")
     page.locator("#identity").fill(PROMPT)
     page.get_by_role("button", name="Hide the face").click()
-    page.get_by_role("alert").get_by_role("button", name="Enter a key").click()
+    alert = page.locator("#now-hide").get_by_role("alert")
+    alert.get_by_role("button", name="Enter a key").click()
     expect(page.locator("#key")).to_be_focused()
     page.keyboard.type(key)
     page.get_by_role("button", name="Hide the face").click()
-    alert = page.get_by_role("alert")
     expect(alert).to_contain_text("No worker is ready")
     expect(alert.get_by_role("button", name="Try again")).to_be_visible()
     assert watched.violations() == []
@@ -245,10 +412,11 @@ def test_a_receiver_that_does_not_allow_the_page_is_explained(
     with live(create_receiver(ReceiverSettings(), queue)) as receiver:
         ready(page, serve(queue, receiver_url=receiver))
         hide(page, pictures / "one.png")
-        page.locator("#right-prompt").fill(PROMPT)
+        page.locator("#first-prompt").fill(PROMPT)
         page.get_by_role("button", name="Recover the face").click()
-        expect(page.get_by_role("alert")).to_contain_text("The receiver cannot be reached")
-        expect(page.get_by_role("alert")).to_contain_text("DDSR_ALLOW_ORIGINS")
+        alert = page.locator("#now-recover").get_by_role("alert")
+        expect(alert).to_contain_text("The receiver cannot be reached")
+        expect(alert).to_contain_text("DDSR_ALLOW_ORIGINS")
 
 
 def test_motion_rests_where_that_is_wished(queue: QueueSettings, serve: Serve, open_page: Open) -> None:

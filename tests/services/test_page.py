@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from services.receiver.app import ReceiverSettings
 from services.sender.app import SenderSettings
-from services.sender.page import FILES, STATIC, policy
+from services.sender.page import FILES, STATIC, WORDS, policy
 from tests.services.conftest import Clients, hide_form
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_the_page_has_a_policy_of_its_own_and_nothing_else_has(sender: Clients) 
 
 def test_the_files_hold_nothing_inline_and_nothing_from_elsewhere() -> None:
     text = {path.name: path.read_text() for path in STATIC.iterdir()}
-    assert set(text) == {name for name, _ in FILES.values()}
+    assert set(text) == {path.name for path, _ in FILES.values()} - {WORDS.name}
     html = text["index.html"]
     assert not re.search(r"\son[a-z]+=|\sstyle=|<style|javascript:|<script(?![^>]*\ssrc=)", html)
     for name, content in text.items():
@@ -44,6 +44,17 @@ def test_the_files_hold_nothing_inline_and_nothing_from_elsewhere() -> None:
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|(local|session)Storage", text["page.js"]
     )
+
+
+def test_the_words_are_those_of_the_command_line(sender: Clients) -> None:
+    words = sender().get("/words.txt").text.split("\n")
+    assert words.pop() == ""
+    assert len(set(words)) == len(words) == 6**5
+    assert all(re.fullmatch("[a-z-]{3,9}", word) for word in words)
+
+
+def test_the_page_is_told_the_scheme(sender: Clients) -> None:
+    assert sender(scheme="sealed").get("/page.json").json()["scheme"] == "sealed"
 
 
 def test_the_files_are_part_of_the_package() -> None:
