@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, RecipeMismatch
 from shared.imaging import MEDIA_TYPES, PictureFormat, encode_picture
-from shared.jobs_models import HideRequest, JobResult, RecoverRequest, Request
+from shared.jobs.model import HideRequest, JobResult, RecoverRequest, Request
 from shared.recipe import Recipe
 
 OnStep = Callable[[int, int], None]

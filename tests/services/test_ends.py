@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from services.common.ends import Ends, cancelled
 from services.common.logs import make_log
 from services.sender.app import SenderSettings, create_app
-from shared.jobs_records import ENDED
+from shared.jobs.scripts import ENDED
 from shared.settings import QueueSettings
 from tests.services.conftest import Clients, hide_form, wait_until
 from tests.worker.redis_server import RedisServer
