@@ -170,6 +170,32 @@ def test_an_id_that_is_never_taken_comes_back_and_not_for_ever(server: RedisServ
     assert not client.exists("rq:queue:ddsr", "rq:queue:ddsr:intermediate")
 
 
+def test_a_job_costs_redis_few_commands(server: RedisServer) -> None:
+    """From its submission to its answer, those inside scripts too; RQ's loop asks three times more for each batch."""
+    announce(server)
+    store, lease, client = make_store(server), make_lease(server), server.client()
+
+    def run() -> None:
+        view = store.submit("hide", hide_request(), owner=OWNER)
+        client.lmove("rq:queue:ddsr", "rq:queue:ddsr:intermediate")  # RQ's dequeue
+        (waiting,) = lease.look([view.id])
+        for _ in range(2):
+            assert lease.company(waiting.batch or "", 3) == []
+        job = lease.open(waiting, lease.take(waiting).execution)
+        lease.progress([job], 1, 1)
+        lease.done(job, JobResult(b"picture", "image/png", None, 1.0))
+        assert store.view(view.id, owner=OWNER).state == "done"
+        assert store.result(view.id, owner=OWNER).picture == b"picture"
+
+    def commands() -> int:
+        return int(client.info("stats")["total_commands_processed"])  # type: ignore[index]
+
+    run()  # which loads the scripts
+    before = commands()
+    run()
+    assert commands() - before <= 50
+
+
 def test_another_owner_sees_nothing(server: RedisServer) -> None:
     announce(server)
     store = make_store(server)
