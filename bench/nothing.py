@@ -7,9 +7,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +16,16 @@ from numpy.typing import NDArray
 from shared.recipe import NONCE_BYTES, Recipe
 from shared.settings import QueueSettings, WorkerSettings
 from worker.app import run
-from worker.engine import Engine
+from worker.engine import Engine, OnStep, Options
 
 PAUSE = "DDSR_BENCH_PAUSE"
 SIZE = 128
-OnStep = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]
 
 
 class NoModel:
     fingerprint = "0" * 16
     image_size = SIZE
-
-
-@dataclass(frozen=True)
-class HideOptions:
-    scheme: str = "none"
-    solver: str | None = None
-    steps: int | None = None
-    channel: str = "none"
 
 
 @dataclass(frozen=True)
@@ -51,39 +41,44 @@ class Recovered:
 
 
 class NoCore:
-    """The interface of `shared.diffusion.pipeline`; a stego is the face, and back."""
+    """A `worker.engine.Core`; a stego is the face, and back."""
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
-        self.HideOptions: Any = HideOptions
-        self.hide_each: Callable[..., list[Any]] = self._hide
-        self.recover_each: Callable[..., list[Any]] = self._recover
+        self.model = NoModel()
 
-    def _hide(
-        self, model: NoModel, faces: Pixels, identity_prompts: Sequence[str], disguise_prompts: Sequence[str],
-        options: HideOptions, *, on_step: OnStep | None = None,
-    ) -> list[Hidden]:  # fmt: skip
+    def hide_each(
+        self,
+        faces: Pixels,
+        identity_prompts: Sequence[str],
+        disguise_prompts: Sequence[str],
+        options: Options,
+        on_step: OnStep,
+    ) -> list[Hidden]:
         self._step(on_step)
         return [
-            Hidden(face, Recipe(model.fingerprint, "none", "none", 1, text, secrets.token_bytes(NONCE_BYTES)))
+            Hidden(face, Recipe(self.model.fingerprint, "none", "none", 1, text, secrets.token_bytes(NONCE_BYTES)))
             for face, text in zip(faces, disguise_prompts, strict=True)
         ]
 
-    def _recover(
-        self, model: NoModel, stegos: Pixels, identity_prompts: Sequence[str], recipes: Sequence[Recipe], *,
-        decoys: Sequence[bool] | None = None, on_step: OnStep | None = None,
-    ) -> list[Recovered]:  # fmt: skip
+    def recover_each(
+        self,
+        stegos: Pixels,
+        identity_prompts: Sequence[str],
+        recipes: Sequence[Recipe],
+        decoys: Sequence[bool],
+        on_step: OnStep,
+    ) -> list[Recovered]:
         self._step(on_step)
         return [Recovered(stego) for stego in stegos]
 
-    def _step(self, on_step: OnStep | None) -> None:
-        if on_step is not None:
-            on_step(0, 1)
+    def _step(self, on_step: OnStep) -> None:
+        on_step(0, 1)
         time.sleep(self.pause)
 
 
 def make_engine(limit: int, pause: float = 0.0) -> Engine:
-    return Engine(NoModel(), NoCore(pause), limit=limit)
+    return Engine(NoCore(pause), limit=limit)
 
 
 if __name__ == "__main__":

@@ -155,9 +155,10 @@ def redis_and_workers(queue: "QueueSettings", fingerprint: str | None) -> Iterat
     try:
         import redis
 
-        from shared import jobs_records as records
         from shared.errors import DdsrError
         from shared.jobs import open_redis
+        from shared.jobs import scripts as records
+        from shared.jobs.rq import queue_length
     except ImportError as error:
         yield Check("redis", "note", f"cannot be asked: no {error.name}")
         return
@@ -172,7 +173,7 @@ def redis_and_workers(queue: "QueueSettings", fingerprint: str | None) -> Iterat
             policy = str(about.get("maxmemory_policy", "unknown"))
             names = sorted(name.decode() for name in client.smembers(records.WORKERS))
             texts = client.mget([records.worker_key(name) for name in names]) if names else []
-            waiting = client.llen(f"rq:queue:{queue.queue}")
+            waiting = queue_length(client, queue)
     except (redis.RedisError, DdsrError, OSError, ValueError) as error:
         why = error.detail if isinstance(error, DdsrError) else type(error).__name__
         yield Check("redis", "broken", f"{where}: {why}")

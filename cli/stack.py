@@ -25,9 +25,9 @@ import typer
 from pydantic import ValidationError
 
 from cli.supervisor import Part, StartError, Supervisor
-from shared import jobs_records as records
 from shared.envelope import read_secret, write_secret
 from shared.jobs import open_redis
+from shared.jobs import scripts as records
 from shared.settings import QueueSettings, StackSettings
 
 _LONGEST_SOCKET = 100  # bytes; Linux allows 107

@@ -14,7 +14,7 @@ from shared.diffusion.codecs import encode_face
 from shared.diffusion.payload import seal as seal_payload
 from shared.envelope import seal
 from shared.imaging import encode_picture
-from shared.jobs_models import HideRequest, JobResult, Picture, RecoverRequest
+from shared.jobs.model import HideRequest, JobResult, Picture, RecoverRequest
 from shared.recipe import Recipe
 
 CORPUS = Path(__file__).with_name("corpus")

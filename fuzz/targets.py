@@ -15,14 +15,13 @@ from shared.diffusion.codecs import SIZES, decode_face
 from shared.diffusion.payload import unseal
 from shared.errors import BrokenPicture, DdsrError, EnvelopeError, NotAuthentic, RecipeError, RecipeMismatch
 from shared.imaging import MAX_PIXELS, MEDIA_TYPES, decode_upload, encode_picture, fit_square
-from shared.jobs_models import (
+from shared.jobs.codec import pack, unpack
+from shared.jobs.model import (
     KINDS,
     HideRequest,
     JobResult,
     RecoverRequest,
     announced,
-    pack,
-    unpack,
     unpack_request,
 )
 from shared.recipe import PREFIX, Recipe

@@ -23,7 +23,8 @@ from load import report
 from load.accounts import Check, Ledger, answer_checks, equal, job_checks, scrape
 from load.sampler import Sampler, count_keys
 from services.common.keys import new_key
-from shared.settings import StackSettings
+from shared.jobs.rq import QueueKeys
+from shared.settings import QueueSettings, StackSettings
 
 QUEUE = "ddsr"
 SHORT_LIVES = {
@@ -165,8 +166,9 @@ def _left_checks(stack: Stack) -> list[Check]:
     """What must be gone once every job has ended."""
     client: Any = stack.redis()
     try:
+        lists = QueueKeys.of(QueueSettings(queue=QUEUE))
+        waiting = client.llen(lists.waiting) + client.llen(lists.intermediate)
         keys = count_keys(client)
-        waiting = client.llen(f"rq:queue:{QUEUE}") + client.llen(f"rq:queue:{QUEUE}:intermediate")
         lasting = [name for name in client.scan_iter(match="ddsr:job:*") if client.ttl(name) == -1]
     finally:
         client.close()

@@ -10,6 +10,9 @@ from typing import Any
 import psutil
 import redis
 
+from shared.jobs.rq import queue_length
+from shared.settings import QueueSettings
+
 MIB = 2**20
 PREFIXES = ("ddsr:job", "ddsr:idempotency", "ddsr:limits", "rq:")
 
@@ -58,7 +61,7 @@ class Sampler:
                     keys=count_keys(client),
                     redis_memory=info["used_memory"] / MIB,
                     aof=info.get("aof_current_size", 0) / MIB,
-                    queued=client.llen(f"rq:queue:{self.queue}"),
+                    queued=queue_length(client, QueueSettings(queue=self.queue)),
                 )
             )
         client.close()

@@ -9,11 +9,13 @@ from worker.engine import Engine
 
 def main() -> int:
     queue_settings, settings = QueueSettings(), WorkerSettings()
-    return run(
-        queue_settings,
-        settings,
-        lambda: Engine.load(settings.model, settings.device, precision=settings.precision, limit=settings.batch_size),
-    )
+
+    def load() -> Engine:
+        from worker.core import load_engine  # torch takes seconds: errors of the settings come first
+
+        return load_engine(settings.model, settings.device, precision=settings.precision, limit=settings.batch_size)
+
+    return run(queue_settings, settings, load)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,20 @@ from prometheus_client import start_http_server
 
 from shared.envelope import Keyring
 from shared.errors import DdsrError, ModelError
-from shared.jobs import open_redis
-from shared.jobs_models import WorkerInfo
-from shared.jobs_queue import remedy
+from shared.jobs import WorkerInfo, open_redis
+from shared.jobs.connection import remedy
+from shared.jobs.due import DueWebhooks
+from shared.jobs.lease import Lease
+from shared.jobs.workers import announce, live_workers, withdraw
 from shared.process import end_with_zero, no_core_dumps
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
 from worker import logs
-from worker.batching import BatchWorker
-from worker.desk import Desk
+from worker.batching import Batches
 from worker.engine import Engine
 from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
+from worker.rq_worker import RqWorker
 
 _MISSED = 4  # heartbeats that a worker may miss before the services think it dead
 
@@ -66,41 +68,40 @@ def _serve(
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host, registry=metrics.registry)
     connection = open_redis(queue_settings)
-    desk = Desk(connection, queue_settings, keys)
-    worker = BatchWorker(
-        connection,
-        engine,
-        desk,
-        name=name,
-        queue_settings=queue_settings,
-        settings=settings,
-        metrics=metrics,
-        log=log,
-    )
+    lease = Lease(connection, queue_settings, keys, worker=name, seconds=settings.heartbeat_ttl)
+    batches = Batches(engine, lease, queue_settings=queue_settings, settings=settings, metrics=metrics, log=log)
+    worker = RqWorker(connection, queue_settings, name, batches.run)
+    batches.impatient = lambda: worker.cold
     secret = load_secret(settings.webhook_secret_file)
-    outbox = Outbox(desk, secret, allow_private=settings.webhook_allow_private, metrics=metrics, log=log)
-    info = WorkerInfo(
-        name, keys.current.public.to_text(), engine.fingerprint, engine.image_size,
-        private_webhooks=settings.webhook_allow_private,
-    )  # fmt: skip
+    due = DueWebhooks(connection, keys)
+    allow_private = settings.webhook_allow_private
+    outbox = Outbox(due, secret, allow_private=allow_private, metrics=metrics, log=log)
+    public_key = keys.current.public.to_text()
+    info = WorkerInfo(name, public_key, engine.fingerprint, engine.image_size, private_webhooks=allow_private)
     ttl = max(2, round(_MISSED * settings.heartbeat_interval))
-    _refuse_another_model(desk, engine.fingerprint, ttl)
-    desk.announce(info, ttl)
+    _refuse_another_model(connection, engine.fingerprint, ttl)
+    announce(connection, info, ttl)
     metrics.heartbeat.set_to_current_time()
     stop = threading.Event()
 
     def pulse() -> None:
-        desk.announce(info, ttl)
+        announce(connection, info, ttl)
+        batches.beat()
         worker.beat()
-        metrics.queued.set(worker.queued())
+        metrics.queued.set(lease.queued())
         metrics.heartbeat.set_to_current_time()
 
-    for action, pause in ((pulse, settings.heartbeat_interval), (outbox.send_due, 0.5)):
+    threads = (
+        (pulse, settings.heartbeat_interval),
+        (batches.reap, settings.maintenance_interval),
+        (outbox.send_due, 0.5),
+    )
+    for action, pause in threads:
         threading.Thread(target=_every, args=(pause, stop, action, log), daemon=True).start()
     log.info("ready", worker=name)
     try:
         worker.work(logging_level="WARNING")
-        desk.withdraw(name)
+        withdraw(connection, name)
     except redis.RedisError as error:
         if not worker.asked_to_stop:
             raise
@@ -111,17 +112,17 @@ def _serve(
     return 0 if worker.asked_to_stop else 1
 
 
-def _refuse_another_model(desk: Desk, own: str, seconds: int) -> None:
+def _refuse_another_model(connection: redis.Redis, own: str, seconds: int) -> None:
     """What a worker that is gone had announced is forgotten within `seconds`.
 
     Raises:
         ModelError: live workers hold another model; this one would take jobs that are meant for theirs.
     """
     end = time.monotonic() + seconds + 1
-    while (model := desk.other_model(own)) is not None:
+    while others := {worker.model for worker in live_workers(connection)} - {own}:
         if time.monotonic() > end:
             raise ModelError(
-                f"live workers hold the model {model}, this one {own}: one Redis database holds one model; "
+                f"live workers hold the model {min(others)}, this one {own}: one Redis database holds one model; "
                 "give this worker their DDSR_MODEL, or another database in REDIS_URL"
             )
         time.sleep(0.2)

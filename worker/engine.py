@@ -1,7 +1,7 @@
 """The one warm model of a worker process, and how requests become pictures with it.
 
-`Engine` takes the model and the core (`shared.diffusion.pipeline`) as arguments, so that tests hand in their
-own. It knows nothing of queues. Requests of one call are compatible (equal `request.batch`).
+`Engine` takes the core, bound to its model, as an argument, so that tests hand in their own. It knows nothing of
+queues. Requests of one call are compatible (equal `request.batch`).
 """
 
 import contextlib
@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, RecipeMismatch
 from shared.imaging import MEDIA_TYPES, PictureFormat, encode_picture
-from shared.jobs_models import HideRequest, JobResult, RecoverRequest, Request
+from shared.jobs.model import HideRequest, JobResult, RecoverRequest, Request
 from shared.recipe import Recipe
 
 OnStep = Callable[[int, int], None]
@@ -39,12 +39,64 @@ class Model(Protocol):
     def image_size(self) -> int: ...
 
 
-class Core(Protocol):
-    """`shared.diffusion.pipeline` as the worker sees it."""
+class Options(Protocol):
+    """What a sender may choose, of a whole batch; None leaves the choice to the core."""
 
-    HideOptions: Any
-    hide_each: Callable[..., list[Any]]
-    recover_each: Callable[..., list[Any]]
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def solver(self) -> str | None: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def channel(self) -> str: ...
+
+
+class Hidden(Protocol):
+    """A stego, uint8 (S, S, 3), and the recipe of its hiding."""
+
+    @property
+    def stego(self) -> NDArray[np.uint8]: ...
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+class Recovered(Protocol):
+    """A face, uint8 (S, S, 3); `authentic` is None where the scheme cannot tell."""
+
+    @property
+    def face(self) -> NDArray[np.uint8]: ...
+    @property
+    def authentic(self) -> bool | None: ...
+
+
+class Core(Protocol):
+    """The method bound to its model (`worker.core.PipelineCore`): B results of B pictures, uint8 (B, H, W, 3).
+
+    Both call on_step(k, n) before every step, and what that raises ends the call. An error in a result's place is the
+    fault of that picture alone; one that is raised is the batch's.
+    """
+
+    @property
+    def model(self) -> Model: ...
+
+    def hide_each(
+        self,
+        faces: NDArray[np.uint8],
+        identity_prompts: Sequence[str],
+        disguise_prompts: Sequence[str],
+        options: Options,
+        on_step: OnStep,
+    ) -> Sequence[Hidden | DdsrError]: ...
+
+    def recover_each(
+        self,
+        stegos: NDArray[np.uint8],
+        identity_prompts: Sequence[str],
+        recipes: Sequence[Recipe],
+        decoys: Sequence[bool],
+        on_step: OnStep,
+    ) -> Sequence[Recovered | DdsrError]: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,22 +110,11 @@ class Outcome:
 class Engine:
     """`limit` is the largest batch that memory is known to hold; it shrinks when memory runs out."""
 
-    def __init__(self, model: Model, core: Core, *, limit: int = 4) -> None:
-        self._model = model
+    def __init__(self, core: Core, *, limit: int = 4) -> None:
         self._core = core
         self.limit = limit
-        self.fingerprint = model.fingerprint
-        self.image_size = model.image_size
-
-    @classmethod
-    def load(cls, source: str | None, device: str, *, precision: str = "float32", limit: int = 4) -> "Engine":
-        """The real model; this is what imports torch. None: the embedded one. `precision`: of the network."""
-        import torch
-
-        from shared.diffusion import pipeline
-        from shared.diffusion.model import DiffusionModel
-
-        return cls(DiffusionModel.load(source, device=device, dtype=getattr(torch, precision)), pipeline, limit=limit)
+        self.fingerprint = core.model.fingerprint
+        self.image_size = core.model.image_size
 
     def run(
         self,
@@ -144,10 +185,8 @@ class Engine:
         on_step: OnStep,
         start: float,
     ) -> list[Outcome]:
-        first = requests[0]
-        options = self._core.HideOptions(first.scheme, first.solver, first.steps, first.channel)
         disguises = [request.disguise_prompt for request in requests]
-        found = self._core.hide_each(self._model, faces, prompts, disguises, options, on_step=on_step)
+        found = self._core.hide_each(faces, prompts, disguises, requests[0], on_step)
         seconds = time.perf_counter() - start
         return [
             Outcome(error=hidden)
@@ -168,7 +207,7 @@ class Engine:
         if any(recipe.model != self.fingerprint for recipe in recipes):
             raise RecipeMismatch("the recipe belongs to another model")
         decoys = [request.decoy for request in requests]
-        found = self._core.recover_each(self._model, stegos, prompts, recipes, decoys=decoys, on_step=on_step)
+        found = self._core.recover_each(stegos, prompts, recipes, decoys, on_step)
         seconds = time.perf_counter() - start
         return [
             Outcome(error=recovered)

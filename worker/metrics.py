@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from shared.errors import EnvelopeError, KeyFileError, WorkerLost
-from shared.jobs_models import KINDS
+from shared.jobs.model import KINDS
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 

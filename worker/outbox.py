@@ -6,8 +6,8 @@ import threading
 import redis
 
 from shared.errors import DdsrError
+from shared.jobs.due import Due, DueWebhooks
 from shared.webhooks import Final, Refused, deliver
-from worker.desk import Desk
 from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
@@ -17,8 +17,10 @@ DELAYS = (5.0, 30.0, 120.0, 600.0, 1800.0)  # between attempts; after the last o
 
 
 class Outbox:
-    def __init__(self, desk: Desk, secret: str, *, allow_private: bool, metrics: WorkerMetrics, log: Log) -> None:
-        self._desk = desk
+    def __init__(
+        self, webhooks: DueWebhooks, secret: str, *, allow_private: bool, metrics: WorkerMetrics, log: Log
+    ) -> None:
+        self._webhooks = webhooks
         self._secret = secret
         self._allow_private = allow_private
         self._metrics = metrics
@@ -31,26 +33,18 @@ class Outbox:
         """
         while self._free.acquire(blocking=False):
             try:
-                due = self._desk.due_webhook(LEASE)
+                due = self._webhooks.next(LEASE)
             except BaseException:
                 self._free.release()
                 raise
             if due is None:
                 self._free.release()
                 return
-            threading.Thread(target=self._send_apart, args=due, daemon=True).start()
+            threading.Thread(target=self._send_apart, args=(due,), name="webhook", daemon=True).start()
 
-    def send_one(self) -> bool:
-        """Try one due webhook; False when there was none. Raises redis.RedisError."""
-        due = self._desk.due_webhook(LEASE)
-        if due is None:
-            return False
-        self._send(*due)
-        return True
-
-    def _send_apart(self, job_id: str, url: str, status: str, attempt: int) -> None:
+    def _send_apart(self, due: Due) -> None:
         try:
-            self._send(job_id, url, status, attempt)
+            self._send(due)
         except redis.RedisError as error:  # the lease brings it back
             self._log.warning("redis does not answer", error=type(error).__name__)
         except Exception as error:
@@ -58,26 +52,26 @@ class Outbox:
         finally:
             self._free.release()
 
-    def _send(self, job_id: str, url: str, status: str, attempt: int) -> None:
+    def _send(self, due: Due) -> None:
         try:
-            deliver(url, job_id, status, self._secret, allow_private=self._allow_private)
+            deliver(due.url, due.job_id, due.status, self._secret, allow_private=self._allow_private)
         except Final as error:
-            self._again(job_id, len(DELAYS) + 1, str(error))
+            self._again(due.job_id, len(DELAYS) + 1, str(error))
         except Refused as error:
-            self._again(job_id, attempt, str(error))
+            self._again(due.job_id, due.attempt, str(error))
         except (OSError, http.client.HTTPException, DdsrError, ValueError) as error:
-            self._again(job_id, attempt, "no answer", error=type(error).__name__)
+            self._again(due.job_id, due.attempt, "no answer", error=type(error).__name__)
         else:
-            self._desk.end_webhook(job_id, "sent")
+            self._webhooks.end(due.job_id, "sent")
             self._metrics.webhooks.labels("sent").inc()
-            self._log.info("webhook sent", job=job_id, attempt=attempt)
+            self._log.info("webhook sent", job=due.job_id, attempt=due.attempt)
 
     def _again(self, job_id: str, attempt: int, reason: str, **fields: str) -> None:
         """`reason` is for the job's owner too; `fields`, which tell more of the network, for the log alone."""
         if attempt > len(DELAYS):
-            self._desk.end_webhook(job_id, "given-up", reason)
+            self._webhooks.end(job_id, "given-up", reason)
             self._metrics.webhooks.labels("given-up").inc()
         else:
-            self._desk.delay_webhook(job_id, DELAYS[attempt - 1])
+            self._webhooks.delay(job_id, DELAYS[attempt - 1])
             self._metrics.webhooks.labels("failed").inc()
         self._log.warning("webhook failed", job=job_id, attempt=attempt, reason=reason, **fields)

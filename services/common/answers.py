@@ -13,7 +13,7 @@ from services.common.schemas import CropBox, Job, SubmittedJob
 from shared.errors import QueueUnavailable
 from shared.faces import Box
 from shared.jobs import JobResult, JobView
-from shared.jobs_models import MEDIA_TYPES
+from shared.jobs.model import MEDIA_TYPES
 
 FIRST_POLL = 0.01  # seconds
 LAST_POLL = 0.5

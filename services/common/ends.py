@@ -11,7 +11,7 @@ import redis
 
 from services.common.logs import Log
 from shared.jobs import open_asyncio_redis
-from shared.jobs_records import ENDED
+from shared.jobs.scripts import ENDED
 from shared.settings import QueueSettings
 
 PAUSE = 1.0  # seconds before another try to listen

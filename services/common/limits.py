@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from services.common.problems import RateLimited
 from services.common.settings import ServiceSettings
-from shared.jobs_queue import explain
+from shared.jobs.connection import explain
 
 KEY_PREFIX = "ddsr:limits"
 Purpose = Literal["submit", "poll"]

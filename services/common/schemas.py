@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.openapi import EXAMPLE_JOB
 from shared.errors import error_from_code
 from shared.jobs import JobView, Kind, State
-from shared.jobs_models import WebhookState
+from shared.jobs.model import WebhookState
 
 
 class Failure(BaseModel):

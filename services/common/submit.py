@@ -12,7 +12,7 @@ from services.common.problems import NotAcceptable
 from shared.faces import Box
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
-from shared.jobs_models import MEDIA_TYPES
+from shared.jobs.model import MEDIA_TYPES
 from shared.limits import MAX_PROMPT
 
 PROMPT_LENGTHS: dict[str, Any] = {"minLength": 1, "maxLength": MAX_PROMPT}  # of the canonical form

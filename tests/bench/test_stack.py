@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import client, nothing, report, service, workers
@@ -108,7 +109,7 @@ def test_an_engine_that_computes_nothing_sleeps_when_told(monkeypatch: pytest.Mo
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     core = nothing.NoCore(pause=0.25)
-    core.recover(nothing.NoModel(), "picture", [], [])
+    core.recover_each(np.zeros((0, 8, 8, 3), np.uint8), [], [], [], lambda step, steps: None)
     assert slept == [0.25]
 
 

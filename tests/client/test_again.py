@@ -27,7 +27,7 @@ from ddsr_client import (
     UnexpectedAnswer,
 )
 from services.sender.app import SenderSettings, create_app
-from shared import jobs_records as records
+from shared.jobs import scripts as records
 from tests.client.conftest import EAGER, Addresses
 from tests.services.conftest import encoded, face, pixels, wait_until
 from tests.services.live import live
@@ -108,7 +108,8 @@ def test_a_lost_worker_is_not_tried_again(own_server: RedisServer) -> None:
     with sender(own_server) as url, Client(url, url, retry=PATIENT, timeout=100) as client:
         handle = client.submit_hide(encoded(face()), SECRET, QUICK)
         with own_server.client() as connection:
-            connection.hset(f"rq:job:{handle.id}", "status", "failed")  # as the queue's reaper leaves it
+            lost = {"state": "failed", "error_code": "worker-lost"}  # as the reaper leaves it
+            connection.hset(records.record_key(handle.id), mapping=lost)
         with pytest.raises(JobFailed, match="worker-lost") as caught:
             handle.result()
     assert caught.value.status == 503

@@ -12,8 +12,8 @@ from cli.main import app
 from services.common.settings import ServiceSettings
 from services.receiver.app import ReceiverSettings
 from services.sender.app import SenderSettings
-from shared import jobs_records as records
 from shared.diffusion import keying
+from shared.jobs import scripts as records
 from shared.settings import QueueSettings, StackSettings, WorkerSettings
 from worker.outbox import DELAYS
 

@@ -18,7 +18,7 @@ from services.common.settings import ServiceSettings
 from services.receiver.app import ReceiverSettings
 from services.sender.app import SenderSettings
 from shared.envelope import Keyring, PublicKey, read_secret, seal
-from shared.jobs import open_queue, open_redis
+from shared.jobs.rq import QueueKeys
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
 
@@ -248,8 +248,7 @@ def test_passwords_of_the_secrets_are_those_of_the_configuration(rendered: dict[
 def test_the_scaler_watches_the_queue_that_the_code_fills(objects: list[Part]) -> None:
     (scaled,) = of_kind(objects, "ScaledObject").values()
     (trigger,) = scaled["spec"]["triggers"]
-    with open_redis(QueueSettings()) as connection:
-        assert trigger["metadata"]["listName"] == open_queue(connection, QueueSettings()).key
+    assert trigger["metadata"]["listName"] == QueueKeys.of(QueueSettings()).waiting
     assert trigger["metadata"]["address"] == f"redis.ddsr.svc:{PORTS['redis']}"
     assert scaled["spec"]["scaleTargetRef"]["name"] in workloads(objects)
     assert "replicas" not in workloads(objects)["worker"]["spec"], "they would be set back with every apply"

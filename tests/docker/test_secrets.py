@@ -19,7 +19,8 @@ from cli.stack import find_redis, write_redis_config
 from services.common.keys import load_keys
 from services.common.limits import RateLimits
 from services.common.settings import ServiceSettings
-from shared.jobs import open_queue, open_redis
+from shared.jobs import open_redis
+from shared.jobs.rq import QueueKeys
 from shared.settings import QueueSettings
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -220,10 +221,10 @@ def test_the_scaler_reads_the_length_of_the_queue(connect: Connect) -> None:
     script = (
         "local t = redis.call('type', KEYS[1]).ok; if t == 'none' then return 0 end return redis.call('llen', KEYS[1])"
     )
-    scaler, queue = connect("scaler"), open_queue(connect("service"), QueueSettings())
-    assert scaler.eval(script, 1, queue.key) == 0
-    connect("service").rpush(queue.key, "one", "two")
-    assert scaler.eval(script, 1, queue.key) == 2
+    scaler, queue = connect("scaler"), QueueKeys.of(QueueSettings()).waiting
+    assert scaler.eval(script, 1, queue) == 0
+    connect("service").rpush(queue, "one", "two")
+    assert scaler.eval(script, 1, queue) == 2
 
 
 def test_the_container_keeps_jobs_as_ddsr_up_does(tmp_path: Path) -> None:

@@ -308,8 +308,8 @@ class House:
         """Keys of requests and of RQ that should be gone once every job has ended."""
         with self.store() as store:
             names = [name.decode() for name in store.keys("*")]
-            kept = [name for name in names if name.startswith("rq:job:") and not 0 < store.ttl(name) <= 60]
-            lists = [name for name in names if name in ("rq:queue:ddsr", "rq:queue:ddsr:intermediate", "rq:wip:ddsr")]
+            kept = [name for name in names if name.startswith("rq:job:")]
+            lists = [name for name in names if name in ("rq:queue:ddsr", "rq:queue:ddsr:intermediate", "ddsr:leases")]
             return [*kept, *lists, *(name for name in names if name.endswith(":request"))]
 
     # ---- inside

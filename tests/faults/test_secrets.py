@@ -7,8 +7,8 @@ import pytest
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
-from shared import jobs_records as records
 from shared.envelope import Keyring
+from shared.jobs import scripts as records
 from tests.faults.house import House
 from tests.worker.support import ROOT, until
 
@@ -126,8 +126,7 @@ def test_forged_entries_do_nothing_and_stop_nobody(staffed: House) -> None:
         queue = Queue("ddsr", connection=store, serializer=JSONSerializer)
         queue.enqueue(name, str(wire), job_id="a" * 32)
         queue.enqueue("os.system", f"touch {wire}", job_id="b" * 32)
-        queue.enqueue("worker.tasks.hide", "another id", job_id="c" * 32)
-        queue.enqueue("worker.tasks.hide", "d" * 32, job_id="d" * 32, on_success=Callback(name))
+        queue.enqueue(name, str(wire), job_id="d" * 32, on_success=Callback(name))
         store.hset("rq:job:" + "e" * 32, mapping={"data": "x", "created_at": "yesterday", "timeout": "{}"})
         store.set("rq:job:" + "f" * 32, "not even a hash")
         for strange in (b"e" * 32, b"f" * 32, b"\xff\xfe", b"", b"0" * 32):
@@ -135,7 +134,7 @@ def test_forged_entries_do_nothing_and_stop_nobody(staffed: House) -> None:
         job = staffed.submit()
         assert staffed.end(job) == "done"
         until(lambda: not store.exists("rq:queue:ddsr", "rq:queue:ddsr:intermediate"), 30)
-        store.delete("rq:job:" + "f" * 32, "rq:job:" + "e" * 32)
+        store.delete(*("rq:job:" + letter * 32 for letter in "abdef"))
     time.sleep(0.1)
     assert staffed.staff().poll() is None
     assert not wire.exists()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from shared.jobs import JobStore, open_redis
-from shared.jobs_records import request_key
+from shared.jobs.scripts import request_key
 from tests.fuzz.conftest import EXAMPLES, LONG, OWNER, Fleet
 from tests.worker.support import ROOT
 

@@ -15,7 +15,8 @@ from fuzz.targets import CONTEXT, KEYS, TARGETS, announced
 from shared.diffusion.payload import unseal
 from shared.envelope import PublicKey, seal
 from shared.errors import EnvelopeError, NotAuthentic, RecipeError
-from shared.jobs_models import JobResult, pack
+from shared.jobs.codec import pack
+from shared.jobs.model import JobResult
 from shared.recipe import Recipe
 from tests.fuzz.conftest import BOUNDED
 

@@ -4,12 +4,12 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from pydantic import ValidationError
 
-from shared import jobs_records as records
 from shared.envelope import Keyring, PrivateKey
 from shared.errors import (
     EnvelopeError,
@@ -27,41 +27,60 @@ from shared.errors import (
 )
 from shared.imaging import encode_picture
 from shared.jobs import IdempotencyClaim, JobResult, JobStore, Kind, open_redis
-from shared.jobs_ids import issued, make_id
-from shared.jobs_models import HideRequest
-from shared.jobs_queue import remedy
+from shared.jobs import scripts as records
+from shared.jobs.connection import remedy
+from shared.jobs.due import DueWebhooks
+from shared.jobs.ids import issued, make_id
+from shared.jobs.lease import Lease, OpenJob
+from shared.jobs.model import HideRequest
 from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
-from worker.desk import Desk
 
 QUEUE_PAGE = (Path(__file__).parents[2] / "docs/queue.md").read_text()
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()
 
 
-def make_desk(server: RedisServer, keys: Keyring | None = None) -> Desk:
-    settings = queue_settings(server)
+def make_lease(server: RedisServer, keys: Keyring | None = None, **changes: Any) -> Lease:
+    settings = queue_settings(server, **changes)
     keys = keys or Keyring.load_or_create(server.folder / "keys" / "worker")
-    return Desk(server.client(), settings, keys)
+    return Lease(server.client(), settings, keys, worker="w1", seconds=60)
+
+
+def take(lease: Lease, job_id: str) -> OpenJob:
+    """What a worker does with an id out of the queue."""
+    (waiting,) = lease.look([job_id])
+    taken = lease.take(waiting)
+    assert taken.state == "taken"
+    return lease.open(waiting, taken.execution)
+
+
+def taken_as(lease: Lease, job_id: str) -> str:
+    """What the record says to a worker that would take the job."""
+    return lease.take(lease.look([job_id])[0]).state
+
+
+def abandon(server: RedisServer, *job_ids: str) -> None:
+    """As if nothing had been heard of these jobs for too long."""
+    server.client().zadd(records.LEASES, dict.fromkeys(job_ids, 0))
 
 
 def test_a_job_from_end_to_end(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     view = store.submit("hide", hide_request(steps=7), owner=OWNER)
     assert (view.state, view.position, view.kind) == ("queued", 1, "hide")
     assert store.submit("hide", hide_request(), owner=OWNER).position == 2
-    assert desk.claim(view.id, "e1", "w1").state == "running"
-    job = desk.open(view.id, "hide", "e1")
+    job = take(lease, view.id)
     assert isinstance(job.request, HideRequest)
     assert job.request.identity_prompt.get_secret_value() == "the prompt"
     assert job.request.steps == 7
     assert (job.request.picture.to_array() == face()).all()
-    assert desk.progress([job], 3, 7) == [True]
+    assert lease.progress([job], 3, 7) == [True]
     assert store.view(view.id, owner=OWNER).step == 3
     with pytest.raises(JobNotReady):
         store.result(view.id, owner=OWNER)
-    assert desk.done(job, JobResult(b"picture", "image/png", "recipe", 1.5))
+    assert lease.done(job, JobResult(b"picture", "image/png", "recipe", 1.5))
     assert server.client().exists(records.request_key(view.id)) == 0
     result = store.result(view.id, owner=OWNER)
     assert (result.picture, result.media_type, result.recipe, result.seconds) == (
@@ -77,43 +96,104 @@ def test_a_job_from_end_to_end(server: RedisServer) -> None:
         store.result(view.id, owner=OWNER)
 
 
-def test_the_queue_entry_names_the_job_and_nothing_else(server: RedisServer) -> None:
+def test_the_queue_holds_the_id_and_nothing_else(server: RedisServer) -> None:
     announce(server)
     view = make_store(server).submit("hide", hide_request(), owner=OWNER)
     client = server.client()
-    entry = client.hgetall(f"rq:job:{view.id}")
-    assert entry[b"description"] == b"hide"  # type: ignore[index]
-    names = {b"ttl": b"900", b"result_ttl": b"0", b"failure_ttl": b"60", b"retries_left": b"3"}
-    assert {name: entry[name] for name in names} == names  # type: ignore[index]
     assert client.lrange("rq:queue:ddsr", 0, -1) == [view.id.encode()]
+    assert [key for key in client.scan_iter() if key.startswith(b"rq:")] == [b"rq:queue:ddsr"]
     assert b"the prompt" not in b"".join(client.dump(key) for key in client.scan_iter())  # type: ignore[misc]
 
 
 def test_finish_is_fenced_and_happens_once(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     view = store.submit("hide", hide_request(), owner=OWNER)
-    desk.claim(view.id, "old", "w1")
-    old = desk.open(view.id, "hide", "old")
-    assert desk.claim(view.id, "new", "w2").attempts == 2
-    new = desk.open(view.id, "hide", "new")
+    old = take(lease, view.id)
+    assert taken_as(lease, view.id) == "running", "nobody takes what another holds"
+    abandon(server, view.id)
+    lease.reap(60)
+    lease.beat([(view.id, old.execution)])
+    new = take(lease, view.id)
+    assert store.view(view.id, owner=OWNER).attempts == 2
     result = JobResult(b"late", "image/png", None, 1.0)
-    assert desk.progress([old, new], 1, 5) == [False, True]
-    assert not desk.done(old, result)
+    assert lease.progress([old, new], 1, 5) == [False, True]
+    assert not lease.done(old, result)
     assert store.view(view.id, owner=OWNER).state == "running"
-    assert desk.done(new, JobResult(b"right", "image/png", None, 1.0))
-    assert not desk.done(new, result)
-    assert not desk.failed(view.id, "", WorkerLost())
-    assert desk.claim(view.id, "later", "w3").state == "done"
+    assert lease.done(new, JobResult(b"right", "image/png", None, 1.0))
+    assert not lease.done(new, result)
+    assert not lease.failed(view.id, "", WorkerLost())
+    assert taken_as(lease, view.id) == "done"
     assert store.result(view.id, owner=OWNER).picture == b"right"
 
 
 def test_attempts_run_out(server: RedisServer) -> None:
+    """`DDSR_RETRIES` more than one; the one that finds it so is the reaper."""
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     view = store.submit("hide", hide_request(), owner=OWNER)
-    states = [desk.claim(view.id, f"e{number}", "w1").state for number in range(5)]
-    assert states == ["running"] * 4 + ["exhausted"]
+    ends = []
+    for _ in range(4):
+        take(lease, view.id)
+        abandon(server, view.id)
+        ends += [job.state for job in lease.reap(60)]
+    assert ends == ["queued"] * 3 + ["failed"]
+    assert store.view(view.id, owner=OWNER).error_code == "worker-lost"
+    with pytest.raises(WorkerLost):
+        store.result(view.id, owner=OWNER)
+    assert not server.client().exists(records.request_key(view.id), records.LEASES)
+
+
+def test_a_beat_keeps_a_job(server: RedisServer) -> None:
+    announce(server)
+    store, lease = make_store(server), make_lease(server)
+    job = take(lease, store.submit("hide", hide_request(), owner=OWNER).id)
+    abandon(server, job.id)
+    lease.beat([(job.id, job.execution)])
+    assert lease.reap(60) == []
+    abandon(server, job.id)
+    lease.beat([(job.id, "another execution")])
+    assert [found.state for found in lease.reap(60)] == ["queued"]
+
+
+def test_an_id_that_is_never_taken_comes_back_and_not_for_ever(server: RedisServer) -> None:
+    announce(server)
+    store, lease, client = make_store(server, retries=1), make_lease(server, retries=1), server.client()
+    view = store.submit("hide", hide_request(), owner=OWNER)
+    ends = []
+    for _ in range(3):
+        client.lmove("rq:queue:ddsr", "rq:queue:ddsr:intermediate")
+        assert lease.reap(-1) == [], "first it is only seen"
+        ends += [job.state for job in lease.reap(-1)]
+    assert ends == ["queued", "queued", "failed"]
+    assert store.view(view.id, owner=OWNER).error_code == "worker-lost"
+    assert not client.exists("rq:queue:ddsr", "rq:queue:ddsr:intermediate")
+
+
+def test_a_job_costs_redis_few_commands(server: RedisServer) -> None:
+    """From its submission to its answer, those inside scripts too; RQ's loop asks three times more for each batch."""
+    announce(server)
+    store, lease, client = make_store(server), make_lease(server), server.client()
+
+    def run() -> None:
+        view = store.submit("hide", hide_request(), owner=OWNER)
+        client.lmove("rq:queue:ddsr", "rq:queue:ddsr:intermediate")  # RQ's dequeue
+        (waiting,) = lease.look([view.id])
+        for _ in range(2):
+            assert lease.company(waiting.batch or "", 3) == []
+        job = lease.open(waiting, lease.take(waiting).execution)
+        lease.progress([job], 1, 1)
+        lease.done(job, JobResult(b"picture", "image/png", None, 1.0))
+        assert store.view(view.id, owner=OWNER).state == "done"
+        assert store.result(view.id, owner=OWNER).picture == b"picture"
+
+    def commands() -> int:
+        return int(client.info("stats")["total_commands_processed"])  # type: ignore[index]
+
+    run()  # which loads the scripts
+    before = commands()
+    run()
+    assert commands() - before <= 50
 
 
 def test_another_owner_sees_nothing(server: RedisServer) -> None:
@@ -129,22 +209,22 @@ def test_another_owner_sees_nothing(server: RedisServer) -> None:
 
 def test_a_request_opens_only_as_what_it_is(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     one, two = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
     client = server.client()
     client.copy(records.request_key(one.id), records.request_key(two.id), replace=True)
     with pytest.raises(EnvelopeError):
-        desk.open(two.id, "hide", "e1")
+        take(lease, two.id)
+    client.hset(records.record_key(one.id), "kind", "recover")
     with pytest.raises(EnvelopeError):
-        desk.open(one.id, "recover", "e1")
+        take(lease, one.id)
 
 
 def test_only_the_submitting_service_opens_the_result(server: RedisServer, tmp_path: Path) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     view = store.submit("hide", hide_request(), owner=OWNER)
-    desk.claim(view.id, "e1", "w1")
-    desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+    lease.done(take(lease, view.id), JobResult(b"picture", "image/png", None, 1.0))
     replica = make_store(server)
     assert replica.result(view.id, owner=OWNER).picture == b"picture"
     settings = queue_settings(server).model_copy(update={"service_keys": tmp_path / "other"})
@@ -155,15 +235,14 @@ def test_only_the_submitting_service_opens_the_result(server: RedisServer, tmp_p
 
 def test_cancel_queued_and_running(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     queued, running = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
     assert store.cancel(queued.id, owner=OWNER).state == "cancelled"
     assert server.client().lrange("rq:queue:ddsr", 0, -1) == [running.id.encode()]
-    desk.claim(running.id, "e1", "w1")
-    job = desk.open(running.id, "hide", "e1")
+    job = take(lease, running.id)
     assert store.cancel(running.id, owner=OWNER).state == "cancelled"
-    assert desk.progress([job], 1, 5) == [False]
-    assert not desk.done(job, JobResult(b"", "image/png", None, 1.0))
+    assert lease.progress([job], 1, 5) == [False]
+    assert not lease.done(job, JobResult(b"", "image/png", None, 1.0))
     assert store.cancel(running.id, owner=OWNER).state == "cancelled"
     with pytest.raises(JobCancelled):
         store.result(running.id, owner=OWNER)
@@ -172,10 +251,9 @@ def test_cancel_queued_and_running(server: RedisServer) -> None:
 
 def test_a_finished_job_that_is_deleted_has_no_result_any_more(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     view = store.submit("hide", hide_request(), owner=OWNER)
-    desk.claim(view.id, "e1", "w1")
-    desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+    lease.done(take(lease, view.id), JobResult(b"picture", "image/png", None, 1.0))
     with pytest.raises(JobNotFound):
         store.cancel(view.id, owner="mallory")
     assert server.client().exists(records.result_key(view.id))
@@ -188,7 +266,7 @@ def test_a_finished_job_that_is_deleted_has_no_result_any_more(server: RedisServ
 
 def test_the_last_tenth_of_memory_is_for_accepted_jobs(server: RedisServer) -> None:
     announce(server)
-    store, desk, client = make_store(server), make_desk(server), server.client()
+    store, lease, client = make_store(server), make_lease(server), server.client()
     view = store.submit("hide", hide_request(), owner=OWNER)
     limit = client.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     used = client.info("memory")["used_memory"]  # type: ignore[index]
@@ -196,8 +274,7 @@ def test_the_last_tenth_of_memory_is_for_accepted_jobs(server: RedisServer) -> N
         client.config_set("maxmemory", used * 20 // 19)
         with pytest.raises(QueueFull):
             store.submit("hide", hide_request(), owner=OWNER)
-        desk.claim(view.id, "e1", "w1")
-        assert desk.done(desk.open(view.id, "hide", "e1"), JobResult(b"picture", "image/png", None, 1.0))
+        assert lease.done(take(lease, view.id), JobResult(b"picture", "image/png", None, 1.0))
     finally:
         client.config_set("maxmemory", limit)
     assert store.result(view.id, owner=OWNER).picture == b"picture"
@@ -323,20 +400,21 @@ def make_other_service(server: RedisServer) -> JobStore:
 def test_the_records_fields_are_those_that_the_documents_name(server: RedisServer) -> None:
     """docs/queue.md says what stands in Redis in the clear; a field more needs a word there."""
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease = make_store(server), make_lease(server)
     job = store.submit("hide", hide_request(), owner=OWNER, webhook="https://example.org/")
-    desk.claim(job.id, "e1", "w1")
-    desk.progress([desk.open(job.id, "hide", "e1")], 1, 5)
-    desk.failed(job.id, "e1", WorkerLost("a detail"))
-    desk.due_webhook(60)
+    running = take(lease, job.id)
+    lease.progress([running], 1, 5)
+    lease.failed(job.id, running.execution, WorkerLost("a detail"))
+    due = DueWebhooks(server.client(), Keyring.load_or_create(server.folder / "keys" / "worker"))
+    due.next(60)
     sealed = {b"webhook", b"webhook_attempts"}
     client = server.client()
     during = set(client.hgetall(records.record_key(job.id)))  # type: ignore[arg-type]
-    desk.end_webhook(job.id, "given-up", "a reason")
+    due.end(job.id, "given-up", "a reason")
     after = set(client.hgetall(records.record_key(job.id)))  # type: ignore[arg-type]
     assert sealed <= during
     assert {name.decode() for name in (during | after) - sealed} == {
-        "kind", "state", "owner", "created", "started", "finished", "step", "steps", "batch", "reply_key", "attempts",
+        "kind", "state", "owner", "created", "started", "step", "steps", "batch", "reply_key", "attempts",
         "execution", "worker", "error_code", "error_detail", "webhook_end", "webhook_reason",
     }  # fmt: skip
     words = (
@@ -429,48 +507,41 @@ def test_jobs_are_for_every_live_worker(server: RedisServer) -> None:
     early = store.submit("hide", hide_request(), owner=OWNER)
     announce(server, "w2", elsewhere)
     late = store.submit("hide", hide_request(), owner=OWNER)
-    desk = make_desk(server, elsewhere)
-    assert desk.for_others(early.id)
-    assert not desk.for_others(late.id)
-    assert desk.open(late.id, "hide", "e1").id == late.id
+    lease = make_lease(server, elsewhere)
+    assert [lease.for_others(job) for job in lease.look([early.id, late.id])] == [True, False]
+    assert take(lease, late.id).id == late.id
 
 
-def test_what_the_queue_lost(server: RedisServer) -> None:
+def test_what_nobody_took_in_time_expires(server: RedisServer) -> None:
+    """Not before the reaper says so; until then a look at it changes nothing."""
     announce(server)
-    store, desk = make_store(server), make_desk(server)
-    expired, lost = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
-    client = server.client()
-    client.delete(f"rq:job:{expired.id}")
-    assert store.view(expired.id, owner=OWNER).state == "expired"
-    assert not client.exists(records.request_key(expired.id))
-    desk.claim(lost.id, "e1", "w1")
-    client.hset(f"rq:job:{lost.id}", "status", "failed")
-    assert store.view(lost.id, owner=OWNER).error_code == "worker-lost"
-    with pytest.raises(WorkerLost):
-        store.result(lost.id, owner=OWNER)
+    store, lease, client = make_store(server), make_lease(server), server.client()
+    late, patient = (store.submit("hide", hide_request(), owner=OWNER) for _ in range(2))
+    abandon(server, late.id)
+    before = {key: client.dump(key) for key in client.scan_iter()}
+    assert store.view(late.id, owner=OWNER).state == "queued"
+    assert {key: client.dump(key) for key in client.scan_iter()} == before
+    assert [(job.id, job.state) for job in lease.reap(60)] == [(late.id, "expired")]
+    assert store.view(late.id, owner=OWNER).state == "expired"
+    assert not client.exists(records.request_key(late.id))
+    assert client.lrange("rq:queue:ddsr", 0, -1) == [patient.id.encode()]
 
 
 def test_company_takes_fresh_jobs_of_one_batch(server: RedisServer) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, lease, client = make_store(server), make_lease(server), server.client()
     plan = [5, 6, 5, 5, 5]
     jobs = [store.submit("hide", hide_request(steps=steps), owner=OWNER).id for steps in plan]
-    desk.claim(jobs[2], "e1", "w1")
-    batch = desk.batch_of(jobs[0])
-    assert batch is not None
-    assert desk.batch_of(jobs[2]) is None
-    taken = desk.company(batch, 2, "rq:queue:ddsr", "rq:queue:ddsr:intermediate")
-    assert taken == [jobs[0], jobs[3]]
-    client = server.client()
-    assert [key.decode() for key in client.lrange("rq:queue:ddsr", 0, -1)] == [jobs[1], jobs[2], jobs[4]]  # type: ignore[union-attr]
+    take(lease, jobs[2])
+    abandon(server, jobs[2])
+    lease.reap(60)
+    first, tried = lease.look([jobs[0], jobs[2]])
+    assert first.batch is not None
+    assert tried.batch is None
+    assert [job.id for job in lease.company(first.batch, 2)] == [jobs[0], jobs[3]]
+    left = [jobs[1], jobs[2], jobs[4], jobs[2]]
+    assert [key.decode() for key in client.lrange("rq:queue:ddsr", 0, -1)] == left  # type: ignore[union-attr]
     assert client.llen("rq:queue:ddsr:intermediate") == 2
-
-
-def test_wait_gives_up(server: RedisServer) -> None:
-    announce(server)
-    store = make_store(server)
-    view = store.submit("hide", hide_request(), owner=OWNER)
-    assert store.wait(view.id, owner=OWNER, timeout=0.2).state == "queued"
 
 
 def test_redis_away(own_server: RedisServer) -> None:

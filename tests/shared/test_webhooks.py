@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from shared import jobs_records as records
+from shared.envelope import Keyring
 from shared.errors import InvalidOption
 from shared.jobs import JobResult, JobStore
+from shared.jobs import scripts as records
+from shared.jobs.due import DueWebhooks
 from shared.webhooks import Refused, _public, check_public, check_url, deliver, load_secret
-from tests.shared.test_jobs import make_desk
+from tests.shared.test_jobs import abandon, make_lease, take
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, hide_request, make_store, until
 from worker.logs import configure
@@ -144,13 +146,13 @@ def test_a_handshake_that_never_ends_is_cut_off() -> None:
 
 def test_a_slow_receiver_holds_up_nobody_else(server: RedisServer, receiver: Receiver) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
-    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    store, due = make_store(server), make_due(server)
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
     slow = [store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/slow").id for _ in range(3)]
     quick = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200").id
     for job in (*slow, quick):
         store.cancel(job, owner=OWNER)
-        server.client().zadd(records.WATCHED, {job: 1 if job in slow else 2})
+        server.client().zadd(records.WEBHOOKS, {job: 1 if job in slow else 2})
     outbox.send_due()
     until(lambda: len(receiver.waited) == 3)
     assert all(receiver.waited), "the quick one was told while the slow ones kept their senders"
@@ -160,13 +162,13 @@ def test_a_slow_receiver_holds_up_nobody_else(server: RedisServer, receiver: Rec
 def test_there_are_so_many_senders(server: RedisServer, receiver: Receiver) -> None:
     """Those that find none free wait, and lose nothing."""
     announce(server)
-    store, desk = make_store(server), make_desk(server)
-    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    store, due = make_store(server), make_due(server)
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
     for number in range(SENDERS + 2):
         url = f"{receiver.url}/{'slow' if number < SENDERS else 200}"
         job = store.submit("hide", hide_request(), owner=OWNER, webhook=url)
         store.cancel(job.id, owner=OWNER)
-        server.client().zadd(records.WATCHED, {job.id: number})
+        server.client().zadd(records.WEBHOOKS, {job.id: number})
     outbox.send_due()
     until(lambda: len(receiver.got) == SENDERS)
     outbox.send_due()
@@ -229,30 +231,44 @@ def test_the_secret_is_made_once(tmp_path: Path) -> None:
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
 
 
+def make_due(server: RedisServer) -> DueWebhooks:
+    return DueWebhooks(server.client(), Keyring.load_or_create(server.folder / "keys" / "worker"))
+
+
+def send(outbox: Outbox) -> None:
+    """Send what is due, and wait for the threads that do."""
+    outbox.send_due()
+    for thread in threading.enumerate():
+        if thread.name == "webhook":
+            thread.join(60)
+
+
 def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver) -> None:
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, due = make_store(server), make_due(server)
     client = server.client()
-    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
     good = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200")
-    assert not outbox.send_one()
-    desk.claim(good.id, "e1", "w1")
-    desk.done(desk.open(good.id, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
-    assert outbox.send_one()
+    send(outbox)
+    assert not receiver.got
+    lease = make_lease(server)
+    lease.done(take(lease, good.id), JobResult(b"", "image/png", None, 1.0))
+    send(outbox)
     assert json.loads(receiver.got[0][2])["data"] == {"id": good.id, "status": "done"}
     assert said(store, good.id) == ("sent", None)
-    assert not client.exists(records.WATCHED)
+    assert not client.exists(records.WEBHOOKS)
     assert receiver.url.encode() not in b"".join(client.hgetall(records.record_key(good.id)).values())  # type: ignore[union-attr]
 
     bad = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/500")
     store.cancel(bad.id, owner=OWNER)
-    for _ in range(len(DELAYS) + 1):
+    for attempt in range(1, len(DELAYS) + 2):
         assert said(store, bad.id) == ("pending", None)
-        assert outbox.send_one()
-        assert not outbox.send_one()
-        if client.exists(records.WATCHED):
-            client.zadd(records.WATCHED, {bad.id: 0})
-    assert not client.exists(records.WATCHED)
+        send(outbox)
+        send(outbox)
+        assert len(receiver.got) == 1 + attempt
+        if client.exists(records.WEBHOOKS):
+            client.zadd(records.WEBHOOKS, {bad.id: 0})
+    assert not client.exists(records.WEBHOOKS)
     assert not client.hexists(records.record_key(bad.id), "webhook")
     assert said(store, bad.id) == ("given-up", "the webhook answered 500")
     ids = {headers["webhook-id"] for path, headers, _ in receiver.got if path == "/500"}
@@ -266,62 +282,61 @@ def said(store: JobStore, job_id: str) -> tuple[str | None, str | None]:
 
 
 def test_a_webhook_that_ends_after_its_record_leaves_none(server: RedisServer) -> None:
-    make_desk(server).end_webhook("0" * 32, "given-up", "no answer")
+    make_due(server).end("0" * 32, "given-up", "no answer")
     assert not server.client().keys("ddsr:job:*")
 
 
 def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> None:
     """And a private address is not asked for again either."""
     announce(server)
-    store, desk = make_store(server), make_desk(server)
+    store, due = make_store(server), make_due(server)
     log, metrics = configure("error"), WorkerMetrics()
     reasons = ("the webhook answered 410", "the webhook leads to a private address")
     for allow, reason in zip((True, False), reasons, strict=True):
         job = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/410")
         store.cancel(job.id, owner=OWNER)
-        assert Outbox(desk, SECRET, allow_private=allow, metrics=metrics, log=log).send_one()
+        send(Outbox(due, SECRET, allow_private=allow, metrics=metrics, log=log))
         assert said(store, job.id) == ("given-up", reason)
         assert len(receiver.got) == 1
-        assert not server.client().exists(records.WATCHED)
+        assert not server.client().exists(records.WEBHOOKS)
         assert not server.client().hexists(records.record_key(job.id), "webhook")
 
 
 def test_a_job_that_nobody_took_ends_without_being_asked_for(server: RedisServer, receiver: Receiver) -> None:
     """Its webhook is told, and with or without one its sealed request goes; a job that waits or runs is left alone."""
     announce(server)
-    store, desk, client = make_store(server, queue_ttl=1), make_desk(server), server.client()
-    outbox = Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    store, lease, client = make_store(server), make_lease(server), server.client()
+    outbox = Outbox(make_due(server), SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
     url = f"{receiver.url}/200"
-    patient, begun = (make_store(server).submit("hide", hide_request(), owner=OWNER, webhook=url).id for _ in range(2))
-    told, silent = (store.submit("hide", hide_request(), owner=OWNER, webhook=where).id for where in (url, None))
-    desk.claim(begun, "e1", "w1")
-    for job in (patient, begun):
-        client.zadd(records.WATCHED, {job: 0})
-    assert not outbox.send_one()
-    until(lambda: not client.exists(f"rq:job:{told}", f"rq:job:{silent}"))
-    until(lambda: outbox.send_one())
-    until(lambda: not outbox.send_one() and not client.exists(records.request_key(silent)))
+    webhooks = (url, url, url, None)
+    patient, begun, told, silent = (
+        store.submit("hide", hide_request(), owner=OWNER, webhook=webhook).id for webhook in webhooks
+    )
+    running = take(lease, begun)
+    abandon(server, told, silent)
+    assert {job.id for job in lease.reap(60)} == {told, silent}
+    send(outbox)
     assert [json.loads(body)["data"] for _, _, body in receiver.got] == [{"id": told, "status": "expired"}]
-    assert not client.exists(records.request_key(told), records.request_key(silent))
-    assert set(client.zrange(records.WATCHED, 0, -1)) == {patient.encode(), begun.encode()}  # type: ignore[arg-type]
+    assert not client.exists(records.request_key(told), records.request_key(silent), records.WEBHOOKS)
+    assert set(client.zrange(records.LEASES, 0, -1)) == {patient.encode(), begun.encode()}  # type: ignore[arg-type]
     assert store.view(silent, owner=OWNER).state == "expired"
     assert [store.view(job, owner=OWNER).state for job in (patient, begun)] == ["queued", "running"]
-    desk.done(desk.open(begun, "hide", "e1"), JobResult(b"", "image/png", None, 1.0))
-    assert outbox.send_one()
+    lease.done(running, JobResult(b"", "image/png", None, 1.0))
+    send(outbox)
     assert json.loads(receiver.got[-1][2])["data"] == {"id": begun, "status": "done"}
-    assert client.zrange(records.WATCHED, 0, -1) == [patient.encode()]
+    assert client.zrange(records.LEASES, 0, -1) == [patient.encode()]
 
 
 def test_a_forged_entry_stops_no_webhook(server: RedisServer, receiver: Receiver) -> None:
     announce(server)
-    store, desk, client = make_store(server), make_desk(server), server.client()
+    store, due, client = make_store(server), make_due(server), server.client()
     jobs = [store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200").id for _ in range(3)]
     for job in jobs:
         store.cancel(job, owner=OWNER)
     client.hset(records.record_key(jobs[0]), "webhook", b"nonsense")
     client.delete(records.record_key(jobs[1]))
     client.rpush(records.record_key(jobs[1]), "not a hash")
-    client.zadd(records.WATCHED, {jobs[0]: 1, jobs[1]: 2, b"\xff": 3, jobs[2]: 4})
-    assert Outbox(desk, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error")).send_one()
+    client.zadd(records.WEBHOOKS, {jobs[0]: 1, jobs[1]: 2, b"\xff": 3, jobs[2]: 4})
+    send(Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error")))
     assert [json.loads(body)["data"]["id"] for _, _, body in receiver.got] == [jobs[2]]
-    assert not client.exists(records.WATCHED)
+    assert not client.exists(records.WEBHOOKS)

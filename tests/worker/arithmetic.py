@@ -13,7 +13,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +23,14 @@ from shared.errors import NotAuthentic, PromptTooLong
 from shared.recipe import Recipe
 from shared.settings import QueueSettings, WorkerSettings
 from worker.app import run
-from worker.engine import Engine
+from worker.engine import Engine, OnStep, Options
 
 STEPS = 5
-OnStep = Callable[[int, int], None]
 
 
 class ArithmeticModel:
     fingerprint = "a" * 16
     image_size = 32
-
-
-@dataclass(frozen=True)
-class HideOptions:
-    scheme: str = "keyed"
-    solver: str | None = None
-    steps: int | None = None
-    channel: str = "lossless"
 
 
 @dataclass(frozen=True)
@@ -57,20 +48,17 @@ class Recovered:
 class ArithmeticCore:
     """`batches` notes the size of every batch that was computed to its end."""
 
-    HideOptions = HideOptions
-
     def __init__(self) -> None:
+        self.model = ArithmeticModel()
         self.batches: list[int] = []
 
     def hide_each(
         self,
-        model: ArithmeticModel,
         faces: NDArray[np.uint8],
         identity_prompts: Sequence[str],
         disguise_prompts: Sequence[str],
-        options: HideOptions,
-        *,
-        on_step: OnStep | None = None,
+        options: Options,
+        on_step: OnStep,
     ) -> list[Hidden]:
         if any("poison" in text for text in disguise_prompts):
             raise ArithmeticError(f"poisoned: {identity_prompts}")
@@ -83,41 +71,37 @@ class ArithmeticCore:
         found = []
         for face, prompt, disguise in zip(faces, identity_prompts, disguise_prompts, strict=True):
             nonce = secrets.token_bytes(16)
-            recipe = Recipe(model.fingerprint, options.scheme, options.solver or "sum", steps, disguise, nonce)
+            recipe = Recipe(self.model.fingerprint, options.scheme, options.solver or "sum", steps, disguise, nonce)
             if options.scheme == "sealed":  # whose faces have a size of their own
-                face = face[: model.image_size, : model.image_size]
+                face = face[: self.model.image_size, : self.model.image_size]
             found.append(Hidden(face + _mask(prompt, nonce, face.shape), recipe))
         return found
 
     def recover_each(
         self,
-        model: ArithmeticModel,
         stegos: NDArray[np.uint8],
         identity_prompts: Sequence[str],
         recipes: Sequence[Recipe],
-        *,
-        decoys: Sequence[bool] | None = None,
-        on_step: OnStep | None = None,
+        decoys: Sequence[bool],
+        on_step: OnStep,
     ) -> list[Recovered | NotAuthentic]:
         self._steps([recipe.disguise_prompt for recipe in recipes], recipes[0].steps, on_step)
         found: list[Recovered | NotAuthentic] = []
-        wanted = decoys or [False] * len(stegos)
-        for stego, prompt, recipe, decoy in zip(stegos, identity_prompts, recipes, wanted, strict=True):
+        for stego, prompt, recipe, decoy in zip(stegos, identity_prompts, recipes, decoys, strict=True):
             face = stego - _mask(prompt, recipe.nonce, stego.shape)
             forged = recipe.scheme == "sealed" and "wrong" in prompt
             authentic = not forged if recipe.scheme == "sealed" else None
             found.append(NotAuthentic() if forged and not decoy else Recovered(face, authentic))
         return found
 
-    def _steps(self, disguises: Sequence[str], steps: int, on_step: OnStep | None) -> None:
+    def _steps(self, disguises: Sequence[str], steps: int, on_step: OnStep) -> None:
         words = " ".join(disguises).split()
         pause = max((float(word[6:]) for word in words if word.startswith("pause:")), default=0.0)
         for step in range(1, steps + 1):
             if "crash" in words and step == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(pause)
-            if on_step is not None:
-                on_step(step, steps)
+            on_step(step, steps)
         self.batches.append(len(disguises))
 
 
@@ -128,7 +112,7 @@ def _mask(prompt: str, nonce: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def make_engine(limit: int = 4) -> Engine:
-    return Engine(ArithmeticModel(), ArithmeticCore(), limit=limit)
+    return Engine(ArithmeticCore(), limit=limit)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import SecretStr
 
-from shared import jobs_records as records
 from shared.envelope import Keyring
-from shared.jobs import HideRequest, JobStore, Picture, QueueSettings, RecoverRequest, open_redis
-from shared.jobs_models import WorkerInfo
-from shared.settings import WorkerSettings
+from shared.jobs import HideRequest, JobStore, JobView, Picture, RecoverRequest, open_redis
+from shared.jobs import scripts as records
+from shared.jobs.model import WorkerInfo
+from shared.settings import QueueSettings, WorkerSettings
 from tests.worker.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +105,12 @@ def worker_process(
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait(10)
+
+
+def ended(store: JobStore, job_id: str, seconds: float = 120.0) -> JobView:
+    """The job once it has ended."""
+    until(lambda: store.view(job_id, owner=OWNER).terminal, seconds)
+    return store.view(job_id, owner=OWNER)
 
 
 def until(condition: Callable[[], object], seconds: float = 120.0) -> None:

@@ -9,8 +9,9 @@ import pytest
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, PromptTooLong, RecipeMismatch
 from shared.recipe import Recipe
 from shared.recipe_files import read_recipe
-from tests.worker.arithmetic import STEPS, ArithmeticCore, ArithmeticModel
+from tests.worker.arithmetic import STEPS, ArithmeticCore
 from tests.worker.support import face, hide_request, pixels, recover_request
+from worker.core import load_engine
 from worker.engine import Engine, Stop, Unwanted
 
 
@@ -20,7 +21,7 @@ def ignore(part: Sequence[int], step: int, steps: int) -> None:
 
 def make(limit: int = 8) -> tuple[Engine, ArithmeticCore]:
     core = ArithmeticCore()
-    return Engine(ArithmeticModel(), core, limit=limit), core
+    return Engine(core, limit=limit), core
 
 
 def test_one_batch_and_the_way_back() -> None:
@@ -105,7 +106,7 @@ def test_formats(form: str) -> None:
 def test_a_network_in_half_precision_answers_recipes_of_the_whole_one(tmp_path: Path) -> None:
     from shared.diffusion.tiny import build_tiny
 
-    whole, half = (Engine.load(str(build_tiny(tmp_path)), "cpu", precision=name) for name in ("float32", "bfloat16"))
+    whole, half = (load_engine(str(build_tiny(tmp_path)), "cpu", precision=name) for name in ("float32", "bfloat16"))
     found = whole.run([hide_request(scheme="matched", solver="heun", steps=1)], lambda part, step, steps: None)[0]
     assert found.result is not None
     back = half.run([recover_request(found.result.picture, found.result.recipe)], lambda part, step, steps: None)[0]

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared import jobs_records as records
 from shared.envelope import PublicKey, seal
 from shared.errors import EnvelopeError, JobTimeout
 from shared.jobs import JobStore
-from shared.jobs_models import HideRequest, unpack_request
+from shared.jobs import scripts as records
+from shared.jobs.model import HideRequest, unpack_request
 from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import (
     OWNER,
     announce,
+    ended,
     face,
     hide_request,
     make_store,
@@ -40,7 +41,7 @@ def batches(log: Path) -> list[list[str]]:
 
 
 def ends(store: JobStore, *job_ids: str) -> list[tuple[str, str | None]]:
-    views = [store.wait(job_id, owner=OWNER, timeout=120) for job_id in job_ids]
+    views = [ended(store, job_id) for job_id in job_ids]
     return [(view.state, view.error_code) for view in views]
 
 
@@ -115,7 +116,7 @@ def test_a_forged_job_fails_alone_and_ends_no_worker(server: RedisServer, tmp_pa
         assert ends(store, zeros, requestless) == [("failed", "envelope-error")] * 2
         assert store.health().redis
         until(lambda: client.hget(records.record_key(timeless), "state") == b"failed")
-        until(lambda: not client.keys("rq:job:*"))
+        until(lambda: not client.exists("rq:queue:ddsr:intermediate"))
         assert ends(store, store.submit("hide", hide_request(), owner=OWNER).id) == [("done", None)]
         assert process.poll() is None
     assert batches(log)[0] == [zeros, good]
@@ -131,7 +132,7 @@ def test_records_that_change_their_type_under_a_computation(server: RedisServer)
         client.rpush(records.record_key(broken), "not a hash")
         assert ends(store, good) == [("done", None)]
         assert store.view(good, owner=OWNER).step == 5
-        until(lambda: not client.keys("rq:job:*"))
+        until(lambda: not client.exists("rq:queue:ddsr:intermediate"))
 
 
 def test_a_step_that_never_ends_is_a_timeout(server: RedisServer) -> None:

@@ -10,7 +10,7 @@ import secrets
 import struct
 
 from shared.envelope import Keyring, PrivateKey
-from shared.jobs_models import KINDS, Kind
+from shared.jobs.model import KINDS, Kind
 
 _HEAD = 12
 

@@ -1,21 +1,13 @@
-"""Redis and the one RQ queue, as the services use them: open, push a job's id, keep room for what was accepted."""
+"""Redis as services and workers reach it, and what its errors mean for a caller."""
 
 from typing import Any
 
 import redis
 import redis.asyncio
-from rq import Queue, Retry
-from rq.serializers import JSONSerializer
 
 from shared.envelope import read_secret
 from shared.errors import KeyFileError, QueueError, QueueFull, QueueUnavailable
-from shared.jobs_models import TASKS, Kind
-from shared.jobs_records import record_key
 from shared.settings import QueueSettings
-
-_FUNCTIONS = {kind: name for name, kind in TASKS.items()}
-_RQ_FAILURE_TTL = 60
-_INTAKE = 0.9  # share of Redis' memory beyond which no new job is taken
 
 
 def open_redis(settings: QueueSettings, **options: Any) -> redis.Redis:
@@ -48,11 +40,6 @@ def _open(kind: Any, settings: QueueSettings, options: dict[str, Any]) -> Any:
         raise KeyFileError("REDIS_URL cannot be read; escape its password, or use DDSR_REDIS_PASSWORD_FILE") from None
 
 
-def open_queue(connection: redis.Redis, settings: QueueSettings) -> Queue:
-    """The one RQ queue; it carries job ids only."""
-    return Queue(settings.queue, connection=connection, serializer=JSONSerializer)
-
-
 def remedy(error: redis.RedisError) -> str:
     """One line for the log: what Redis refused, and what to do. Never its own text, which may quote values."""
     if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
@@ -68,26 +55,6 @@ def remedy(error: redis.RedisError) -> str:
     return f"Redis refuses a command: {type(error).__name__}"
 
 
-def check_room(connection: Any, size: int) -> None:
-    """Refuse a job while there is memory left for those that were accepted: a worker must write to make room.
-
-    Raises:
-        QueueFull: `size` more bytes would reach into that share.
-    """
-    memory = connection.info("memory")
-    if memory["maxmemory"] and memory["used_memory"] + size > _INTAKE * memory["maxmemory"]:
-        raise QueueFull("the queue's store is nearly full")
-
-
-def refused_write(connection: Any) -> QueueError | None:
-    """Why Redis takes no writes now, or None: asked by one that changes nothing."""
-    try:
-        connection.set(record_key("none"), "", xx=True)
-    except redis.RedisError as error:
-        return explain(error)
-    return None
-
-
 def explain(error: redis.RedisError) -> QueueError:
     """What an error of Redis means for a caller."""
     if isinstance(error, redis.ReadOnlyError):
@@ -99,19 +66,3 @@ def explain(error: redis.RedisError) -> QueueError:
     if isinstance(error, redis.ResponseError):
         return QueueUnavailable("Redis refuses a command: its log may say why")
     return QueueUnavailable("Redis does not answer")
-
-
-def push(queue: Queue, job_id: str, kind: Kind, settings: QueueSettings, pipe: Any) -> None:
-    """Add a queue entry to a transaction: one of our functions, called with the job's id."""
-    job = queue.create_job(
-        _FUNCTIONS[kind],
-        args=[job_id],
-        job_id=job_id,
-        description=kind,
-        timeout=settings.job_timeout,
-        ttl=settings.queue_ttl,
-        result_ttl=0,
-        failure_ttl=_RQ_FAILURE_TTL,
-        retry=Retry(max=settings.retries) if settings.retries else None,
-    )
-    queue.enqueue_job(job, pipeline=pipe)

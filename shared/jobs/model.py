@@ -4,29 +4,29 @@ Requests and results become bytes only to be sealed at once (`pack`, `unpack`); 
 """
 
 import json
-import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from shared.envelope import PublicKey
 from shared.errors import DdsrError, EnvelopeError, JobCancelled, JobGone, JobNotReady, error_from_code
 from shared.imaging import MEDIA_TYPES as MEDIA_TYPES
 from shared.imaging import PictureFormat as PictureFormat
+from shared.jobs.codec import pack, typed, unpack
 from shared.limits import CHANNELS, DEFAULT_CHANNEL, DEFAULT_SCHEME, SCHEMES
 from shared.recipe import Recipe
 
 Kind = Literal["hide", "recover"]
-WebhookState = Literal["pending", "sent", "given-up"]
+WebhookEnd = Literal["sent", "given-up"]
+WebhookState = Literal["pending"] | WebhookEnd
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
-TASKS: dict[str, Kind] = {"worker.tasks.hide": "hide", "worker.tasks.recover": "recover"}
 TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
-PADDING = 1024  # a sealed message has a multiple of this many bytes, so that its length tells little of a prompt
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,7 +105,7 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
     """
     head, blob = unpack(data)
     kinds = {**_COMMON, **(_HIDE_OPTIONS if kind == "hide" else _RECOVER_OPTIONS)}
-    if not _typed(head, kinds):
+    if not typed(head, kinds):
         raise EnvelopeError
     width, height, prompt, reply = head["width"], head["height"], head["identity_prompt"], head["reply_key"]
     if head["format"] not in MEDIA_TYPES or min(width, height) < 1 or len(blob) != width * height * 3:
@@ -138,18 +138,84 @@ class JobResult:
     @classmethod
     def unpack(cls, data: bytes) -> "JobResult":
         head, blob = unpack(data)
-        if not _typed(head, _RESULT) or head["media_type"] not in MEDIA_TYPES.values():
+        if not typed(head, _RESULT) or head["media_type"] not in MEDIA_TYPES.values():
             raise EnvelopeError
         return cls(blob, **head)
 
 
 @dataclass(frozen=True)
 class IdempotencyClaim:
-    """The caller's `Idempotency-Key`. The fingerprint of the request is made by `JobStore.submit` (keyed, so
-    that
-    a prompt cannot be guessed from it)."""
+    """The caller's `Idempotency-Key`. `JobStore.submit` makes the fingerprint of the request: keyed, so that a prompt
+    cannot be guessed from it.
+    """
 
     key: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as Redis keeps it: every field there is. What is not known yet, or not any more, is None.
+
+    Times are seconds since the epoch. `execution` and `worker` are those of the present attempt. `seen`: when a look
+    found the id taken out of the queue and not begun; `returns`: how often such an id was put back. `webhook` is sealed
+    and goes once the webhook was told, or given up.
+    """
+
+    kind: Kind
+    state: State
+    owner: str
+    created: float
+    batch: str
+    reply_key: str
+    attempts: int | None = None
+    execution: str | None = None
+    worker: str | None = None
+    started: float | None = None
+    step: int | None = None
+    steps: int | None = None
+    seen: int | None = None
+    returns: int | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    read: float | None = None
+    webhook: bytes | None = None
+    webhook_attempts: int | None = None
+    webhook_end: WebhookEnd | None = None
+    webhook_reason: str | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[bytes, bytes]) -> "Record":
+        """From the fields in Redis; EnvelopeError when they are none of ours."""
+        try:
+            plain = {name.decode(): found[name] if name == b"webhook" else found[name].decode() for name in found}
+            return _RECORD.validate_python(plain)
+        except ValueError:
+            raise EnvelopeError from None
+
+    def stored(self) -> dict[str, str | bytes | float]:
+        """The fields that are known, as Redis takes them."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def view(self, job_id: str, place: int | None = None, *, has_result: bool = True) -> "JobView":
+        """What the owner sees. `place` counts from 0; a done job whose result is gone is shown as expired."""
+        return JobView(
+            id=job_id,
+            kind=self.kind,
+            state="expired" if self.state == "done" and not has_result else self.state,
+            created=self.created,
+            position=place + 1 if self.state == "queued" and place is not None else None,
+            step=self.step,
+            steps=self.steps,
+            started=self.started,
+            attempts=self.attempts or 0,
+            error_code=self.error_code,
+            error_detail=self.error_detail or None,
+            webhook="pending" if self.webhook else self.webhook_end,
+            webhook_reason=self.webhook_reason or None,
+        )
+
+
+_RECORD = TypeAdapter(Record)
 
 
 @dataclass(frozen=True)
@@ -169,7 +235,6 @@ class JobView:
     step: int | None = None
     steps: int | None = None
     started: float | None = None
-    finished: float | None = None
     attempts: int = 0
     error_code: str | None = None
     error_detail: str | None = None
@@ -203,12 +268,11 @@ class WorkerInfo:
     public_key: str
     model: str
     image_size: int
-    webhooks: bool = True
     started: float = field(default_factory=time.time)
     private_webhooks: bool = False
 
 
-def announced(text: bytes) -> WorkerInfo | None:
+def announced(text: bytes | str) -> WorkerInfo | None:
     """An announcement; None when it is not one of this version."""
     try:
         worker = WorkerInfo(**json.loads(text))
@@ -255,64 +319,6 @@ class QueueHealth:
         return self.trusted[0].image_size if self.trusted else None
 
 
-def view_from_record(job_id: str, fields: dict[str, bytes], state: str, place: int | None) -> JobView:
-    """A view of a record's fields; `place` counts from 0 in the queue."""
-
-    def number(name: str) -> float | None:
-        return float(fields[name]) if name in fields else None
-
-    def whole(name: str) -> int | None:
-        return int(fields[name]) if name in fields else None
-
-    def text(name: str) -> str | None:
-        return fields[name].decode() if name in fields else None
-
-    return JobView(
-        id=job_id,
-        kind=fields["kind"].decode(),  # type: ignore[arg-type]
-        state=state,  # type: ignore[arg-type]
-        created=float(fields["created"]),
-        position=place + 1 if state == "queued" and place is not None else None,
-        step=whole("step"),
-        steps=whole("steps"),
-        started=number("started"),
-        finished=number("finished"),
-        attempts=whole("attempts") or 0,
-        error_code=text("error_code"),
-        error_detail=text("error_detail") or None,
-        webhook="pending" if "webhook" in fields else text("webhook_end"),  # type: ignore[arg-type]
-        webhook_reason=text("webhook_reason") or None,
-    )
-
-
-def pack(head: dict[str, Any], blob: bytes) -> bytes:
-    """Two lengths, JSON, bytes, zeros up to a multiple of PADDING."""
-    text = json.dumps(head, separators=(",", ":")).encode()
-    data = struct.pack(">II", len(text), len(blob)) + text + blob
-    return data + bytes(-len(data) % PADDING)
-
-
-def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Inverse of `pack`; EnvelopeError for anything else."""
-    try:
-        size, length = struct.unpack_from(">II", data)
-        head = json.loads(data[8 : 8 + size])
-    except (struct.error, ValueError, RecursionError):
-        raise EnvelopeError from None
-    blob = data[8 + size : 8 + size + length]
-    if not isinstance(head, dict) or len(blob) != length:
-        raise EnvelopeError
-    return head, blob
-
-
-def _typed(head: dict[str, Any], kinds: dict[str, Any]) -> bool:
-    """Whether these fields are there, no others, each of its type; a bool is a number nowhere."""
-    return set(head) == set(kinds) and all(
-        isinstance(head[name], kind) and (not isinstance(head[name], bool) or kind in _TRUTHS)
-        for name, kind in kinds.items()
-    )
-
-
 _COMMON: dict[str, Any] = {"width": int, "height": int, "identity_prompt": str, "reply_key": str}
 _HIDE_OPTIONS: dict[str, Any] = {
     "disguise_prompt": str,
@@ -329,7 +335,6 @@ _RESULT: dict[str, Any] = {
     "seconds": int | float,
     "authentic": bool | None,
 }
-_TRUTHS = (bool, bool | None)
 
 
 def _shape(picture: Picture) -> dict[str, int]:

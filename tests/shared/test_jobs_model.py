@@ -5,14 +5,15 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from shared import jobs_records as records
 from shared.errors import (
     EnvelopeError,
     InvalidOption,
     RecipeError,
 )
 from shared.jobs import Picture, RecoverRequest
-from shared.jobs_models import pack, unpack, unpack_request
+from shared.jobs import scripts as records
+from shared.jobs.codec import pack, unpack
+from shared.jobs.model import unpack_request
 from shared.recipe import Recipe
 from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store

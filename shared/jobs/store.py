@@ -1,0 +1,241 @@
+"""What a service may do with jobs: submit one, look at it, fetch its result, cancel it.
+
+A service needs Redis and two things for secrets. The request (picture, identity prompt, reply key) is sealed
+to the public keys of the live workers, so that neither the service afterwards nor a dump of Redis can read
+what is queued. The result comes back sealed to the reply key of that job, whose private half is derived from
+the service's own key file and the job id: it is stored nowhere, every replica that shares the key file can
+fetch every result, and another service cannot.
+
+Every method raises `QueueUnavailable` while Redis is away. Methods block; call them from a thread.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import redis
+
+from shared.envelope import Keyring, PrivateKey, PublicKey, seal
+from shared.errors import (
+    EnvelopeError,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    JobGone,
+    JobNotFound,
+    QueueFull,
+    QueueUnavailable,
+    WorkerLost,
+)
+from shared.jobs import scripts
+from shared.jobs.connection import explain, remedy
+from shared.jobs.ids import issued, make_id
+from shared.jobs.model import IdempotencyClaim, JobResult, JobView, Kind, QueueHealth, Record, Request
+from shared.jobs.rq import QueueKeys
+from shared.jobs.workers import Workers
+from shared.settings import QueueSettings
+from shared.webhooks import check_public, check_url
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_LOG = logging.getLogger("ddsr.jobs")
+
+
+def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Concatenate["JobStore", P], R]:
+    @wraps(method)
+    def call(self: "JobStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except redis.RedisError as error:
+            _LOG.warning("redis failed: %s", remedy(error))
+            raise QueueUnavailable(explain(error).detail) from None
+
+    return call
+
+
+class JobStore:
+    """The services' side of the queue. Thread-safe; make one a process."""
+
+    def __init__(self, connection: redis.Redis, settings: QueueSettings) -> None:
+        self._redis: Any = connection
+        self._settings = settings
+        self._queue = QueueKeys.of(settings).waiting
+        self._workers = Workers(connection, settings)
+        self._keys = Keyring.load_or_create(settings.service_keys)
+        self._submit = connection.register_script(scripts.SUBMIT)
+        self._view = connection.register_script(scripts.VIEW)
+        self._read = connection.register_script(scripts.READ)
+        self._finish = connection.register_script(scripts.FINISH)
+
+    @_available
+    def submit(
+        self,
+        kind: Kind,
+        request: Request,
+        *,
+        owner: str,
+        idempotency: IdempotencyClaim | None = None,
+        webhook: str | None = None,
+    ) -> JobView:
+        """Seal a request and queue it; the job's record and its place in the queue appear in one step.
+
+        Args:
+            owner: opaque name of the caller; only it can see the job again.
+            idempotency: a key that makes the second submission of the same request give the first job back
+                (`JobView.replayed`) once that has ended.
+            webhook: address that is told of the job's end.
+
+        Raises:
+            QueueFull, NoWorker, QueueUnavailable: 503.
+            IdempotencyConflict: the job of this key is still in flight. IdempotencyMismatch: another request.
+            InvalidOption: the webhook's address. RecipeError, RecipeMismatch: the recipe.
+        """
+        if idempotency is not None and (old := self._claimed(kind, request, owner, idempotency)) is not None:
+            return old
+        workers = self._workers.trusted()
+        recipients = [PublicKey.from_text(text) for text in sorted({worker.public_key for worker in workers})]
+        key = self._keys.current
+        job_id = make_id(key, kind, owner, time.time())
+        reply_key = self._reply_key(key, job_id).public
+        sealed = seal(request.pack(reply_key.to_text()), recipients, scripts.request_context(kind, job_id))
+        address = None
+        if webhook is not None:
+            if not any(worker.private_webhooks for worker in workers):
+                check_public(webhook)
+            address = seal(check_url(webhook).encode(), recipients, scripts.webhook_context(job_id))
+        record = Record(kind, "queued", owner, time.time(), request.batch, key.public.id, webhook=address)
+        claim = None if idempotency is None else self._claim(kind, request, owner, idempotency, job_id)
+        place = self._enqueue(job_id, record, sealed, claim)
+        return self.view(job_id, owner=owner) if place is None else record.view(job_id, place)
+
+    @_available
+    def view(self, job_id: str, *, owner: str) -> JobView:
+        """The job as it is now; changes nothing. Raises JobNotFound, for another owner's job too."""
+        record, place, has_result = self._look(job_id, owner)
+        if record is None:
+            return self._forgotten(job_id, owner)
+        return record.view(job_id, place, has_result=has_result)
+
+    @_available
+    def result(self, job_id: str, *, owner: str) -> JobResult:
+        """Open the result. The first reading shortens its life to `first_read_ttl`, after which it is gone.
+
+        Raises:
+            JobNotFound, JobNotReady, JobCancelled, JobGone; of a failed job the error that it failed with.
+        """
+        record, place, has_result = self._look(job_id, owner)
+        view = self._forgotten(job_id, owner) if record is None else record.view(job_id, place, has_result=has_result)
+        if (error := view.error) is not None:
+            raise error
+        keys = [scripts.record_key(job_id), scripts.result_key(job_id)]
+        sealed = self._read(keys=keys, args=[time.time(), self._settings.first_read_ttl])
+        if sealed is None or record is None:
+            raise JobGone
+        try:
+            reply_key = self._reply_key(self._keys.find(record.reply_key), job_id)
+            return JobResult.unpack(Keyring([reply_key]).open(sealed, scripts.result_context(view.kind, job_id)))
+        except EnvelopeError:
+            _LOG.error("the result of job %s cannot be opened with this service's keys", job_id)
+            raise JobGone from None
+
+    @_available
+    def cancel(self, job_id: str, *, owner: str) -> JobView:
+        """End a queued or running job; a worker stops within one diffusion step. The result of a job that has
+        ended is dropped at once: `done` becomes `expired`. Every other end stays as it is.
+        """
+        if not self.view(job_id, owner=owner).terminal:
+            keys = [scripts.record_key(job_id), scripts.result_key(job_id), self._queue]
+            self._finish(keys=keys, args=[job_id, "", "cancelled", self._settings.tombstone_ttl, 1, "", "", b""])
+        self._redis.delete(scripts.result_key(job_id))  # an ended job never gets another one
+        return self.view(job_id, owner=owner)
+
+    def health(self) -> QueueHealth:
+        """See `Workers.health`."""
+        return self._workers.health()
+
+    def _look(self, job_id: str, owner: str) -> tuple[Record | None, int | None, bool]:
+        """The record, its place in the queue from 0, whether its result is there. JobNotFound: another owner's."""
+        keys = [scripts.record_key(job_id), scripts.result_key(job_id), self._queue]
+        found, place, has_result = self._view(keys=keys, args=[job_id])
+        if not found:
+            return None, None, False
+        record = Record.of(dict(zip(found[::2], found[1::2], strict=True)))
+        if not hmac.compare_digest(record.owner.encode(), owner.encode()):
+            raise JobNotFound
+        return record, place, bool(has_result)
+
+    def _enqueue(
+        self, job_id: str, record: Record, sealed: bytes, claim: tuple[str, dict[str, str]] | None
+    ) -> int | None:
+        """How many jobs wait before it. None: it is there already, for the line broke after an earlier try."""
+        self._workers.check_room(len(sealed))
+        settings = self._settings
+        record_ttl = settings.envelope_ttl + settings.tombstone_ttl
+        name, fields = ([], {}) if claim is None else ([claim[0]], claim[1])
+        stored = [part for pair in record.stored().items() for part in pair]
+        found = self._submit(
+            keys=[scripts.record_key(job_id), scripts.request_key(job_id), self._queue, *name],
+            args=[
+                *(job_id, settings.queue_limit, settings.queue_ttl + 1, record_ttl, settings.envelope_ttl),
+                *(settings.idempotency_ttl, sealed, len(stored), *stored),
+                *(part for pair in fields.items() for part in pair),
+            ],
+        )
+        if found[0] == b"full":
+            raise QueueFull
+        if found[0] == b"claimed":
+            raise IdempotencyConflict(job_id=found[1].decode())
+        return int(found[1]) if found[0] == b"accepted" else None
+
+    def _claimed(self, kind: Kind, request: Request, owner: str, claim: IdempotencyClaim) -> JobView | None:
+        """The job of an idempotency key, when it has ended; None for a fresh key."""
+        name = scripts.idempotency_key(self._mac(self._keys.public_keys[0].id, "claim", owner, claim.key))
+        held = {field.decode(): value.decode() for field, value in self._redis.hgetall(name).items()}
+        if not held:
+            return None
+        if not hmac.compare_digest(held["fingerprint"], self._fingerprint(held["key"], kind, request)):
+            raise IdempotencyMismatch
+        try:
+            view = self.view(held["job"], owner=owner)
+        except JobNotFound:
+            return None
+        if not view.terminal:
+            raise IdempotencyConflict(job_id=view.id)
+        return replace(view, replayed=True)
+
+    def _claim(
+        self, kind: Kind, request: Request, owner: str, claim: IdempotencyClaim, job_id: str
+    ) -> tuple[str, dict[str, str]]:
+        name = scripts.idempotency_key(self._mac(self._keys.public_keys[0].id, "claim", owner, claim.key))
+        key_id = self._keys.current.public.id
+        fingerprint = self._fingerprint(key_id, kind, request)
+        return name, {"job": job_id, "key": key_id, "fingerprint": fingerprint}
+
+    def _fingerprint(self, key_id: str, kind: Kind, request: Request) -> str:
+        content = hashlib.sha256(request.pack("")).hexdigest()
+        try:
+            return self._mac(key_id, "fingerprint", kind, content)
+        except EnvelopeError:
+            return ""  # the key was destroyed: nothing can match any more
+
+    def _mac(self, key_id: str, label: str, *parts: str) -> str:
+        """A keyed fingerprint; a plain hash of a prompt could be guessed offline."""
+        secret = self._keys.find(key_id).derive(f"ddsr/v1|{label}")
+        return hmac.new(secret, json.dumps(parts).encode(), "sha256").hexdigest()
+
+    @staticmethod
+    def _reply_key(key: PrivateKey, job_id: str) -> PrivateKey:
+        return PrivateKey(key.derive(f"ddsr/v1|reply|{job_id}"))
+
+    def _forgotten(self, job_id: str, owner: str) -> JobView:
+        """No record. By its id it may be a job that Redis must have lost, for its record would still have to live."""
+        kind, created = issued(self._keys, job_id, owner) or ("hide", 0.0)
+        if time.time() - created > self._settings.tombstone_ttl:
+            raise JobNotFound
+        detail = "the queue's store lost the job; send the request again"
+        return JobView(job_id, kind, "failed", created, error_code=WorkerLost.code, error_detail=detail)
