@@ -9,8 +9,8 @@ core.py       ours against the baseline
 curve.py      evaluations against PSNR, for every solver
 precision.py  what a number format costs
 client.py     concurrent requests, and what became of each
-stack.py      the stack under measurement: processes, their CPU time and memory
-nothing.py    a worker whose core computes nothing
+measured.py   the stack under measurement: processes, their CPU time and memory
+noop_worker.py  a worker whose core computes nothing
 service.py    the stack against the bare core; added latency; overload; memory; start
 workers.py    one and two workers; what a job costs each process
 gpu.py        a network of Stable Diffusion 1.5's size on a GPU

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bench import nothing
+from bench import noop_worker
 from bench.client import Answer, Call, hide_call, latency, post_all, rate, recover_call, tally
 from bench.faces import PORTRAIT, Faces, load_faces
-from bench.stack import Measured, running
+from bench.measured import Measured, running
 from shared.imaging import decode_upload, encode_picture, fit_square
 from shared.jobs import HideRequest, Picture, RecoverRequest
 from worker.engine import Engine
@@ -100,10 +100,10 @@ def _core_rate(model: Any, faces: Faces, choice: Any) -> float:
 
 def added_latency(options: ServiceOptions) -> dict[str, Any]:
     """One request after the other through a stack whose core computes nothing, against the call of that core."""
-    engine = nothing.make_engine(options.batch)
+    engine = noop_worker.make_engine(options.batch)
     upload = PORTRAIT.read_bytes()
     result: dict[str, Any] = {"requests": options.requests}
-    with running(module="bench.nothing", batch=options.batch, log=options.log) as stack:
+    with running(module="bench.noop_worker", batch=options.batch, log=options.log) as stack:
         first = _all_served(post_all([hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)], 1))[0]
         calls = {
             "hide": hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE),
@@ -122,7 +122,7 @@ def _direct(engine: Engine, call: Call) -> float:
     secret, times = SecretStr(IDENTITY), []
     for _ in range(20):
         start = time.perf_counter()
-        picture = Picture.from_array(fit_square(decode_upload(call.picture), nothing.SIZE))
+        picture = Picture.from_array(fit_square(decode_upload(call.picture), noop_worker.SIZE))
         request: HideRequest | RecoverRequest = (
             RecoverRequest(picture, secret, call.form["recipe"])
             if "recipe" in call.form
@@ -135,9 +135,9 @@ def _direct(engine: Engine, call: Call) -> float:
 
 def overload(options: ServiceOptions) -> dict[str, Any]:
     """`in_flight` requests at once, several times: each is served or refused with 503, and memory stays flat."""
-    extra = {nothing.PAUSE: str(options.pause)}
+    extra = {noop_worker.PAUSE: str(options.pause)}
     upload = PORTRAIT.read_bytes()
-    with running(module="bench.nothing", batch=options.batch, log=options.log, extra=extra) as stack:
+    with running(module="bench.noop_worker", batch=options.batch, log=options.log, extra=extra) as stack:
         call = hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)
         waves = []
         for _ in range(options.waves):

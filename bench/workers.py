@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.client import hide_call, post_all, rate, tally
 from bench.faces import DISGUISES, PORTRAIT
+from bench.measured import running, spent
 from bench.service import DISGUISE, IDENTITY
-from bench.stack import running, spent
 
 Say = Callable[[str], None]
 JOB_COUNTERS = ("total_commands_processed", "total_net_input_bytes", "total_net_output_bytes")
@@ -55,7 +55,7 @@ def _rate(source: Path | None, count: int, options: WorkersOptions) -> float:
 def job_costs(options: WorkersOptions) -> dict[str, Any]:
     """A saturated stack whose core computes nothing: CPU of each process, commands and bytes of Redis, all per job."""
     upload = PORTRAIT.read_bytes()
-    with running(module="bench.nothing", batch=options.batch, log=options.log) as stack:
+    with running(module="bench.noop_worker", batch=options.batch, log=options.log) as stack:
         call = hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)
         post_all([call] * options.clients, options.clients)
         cpu, redis, start = stack.cpu(), stack.redis(), time.perf_counter()

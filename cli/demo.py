@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cli.leaks import file_items, redis_items, search
-from cli.stack import Stack, free_ports
-from cli.supervisor import StartError
 from ddsr_client import Client, ClientError, NotAuthentic, Picture
 from ddsr_client.models import Channel, Scheme
 from shared.faces import decode_and_fit
 from shared.imaging import decode_upload
-from shared.settings import StackSettings
+from stack.stack import Stack
+from stack.supervisor import StartError
+from stack.temporary import free_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -143,9 +143,7 @@ class Sampler:
 
 def perform(portrait: Path, state: Path, log: TextIO, **stack_options: Any) -> Demo:
     """Run the demo with a stack in `state`. Raises StartError, and ClientError for an answer that is no picture."""
-    sender, receiver = free_ports(2)
-    settings = StackSettings(state=state, sender_port=sender, receiver_port=receiver, metrics_port=0)
-    stack = Stack(settings, log, **stack_options)
+    stack = Stack(free_settings(state), log, **stack_options)
     try:
         stack.start()
         sampler = Sampler(stack.redis)

@@ -234,8 +234,8 @@ def _configured(queue: "QueueSettings") -> bool:
 
 
 def _redis_to_start() -> Check:
-    from cli.stack import find_redis
-    from cli.supervisor import StartError
+    from stack.redis_server import find_redis
+    from stack.supervisor import StartError
 
     try:
         return Check("redis", "note", f"none runs for us (no REDIS_URL); `ddsr up` would start {find_redis()}")

@@ -26,7 +26,7 @@ RUN groupadd --gid 10001 ddsr \
     && install -d -o ddsr -g ddsr -m 0700 /var/lib/ddsr/caller /var/lib/ddsr/service-keys \
     && install -d -o ddsr -g ddsr -m 0755 /var/lib/ddsr/worker-public
 COPY --from=build /opt/venv /opt/venv
-COPY docker/make_secrets.py docker/redis.conf /opt/ddsr/
+COPY docker/make_secrets.py stack/redis.conf /opt/ddsr/
 USER 10001:10001
 WORKDIR /opt/ddsr
 EXPOSE 8001 8002

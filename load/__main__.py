@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cli.stack import Stack, free_ports
 from load import report
 from load.accounts import Check, Ledger, answer_checks, equal, job_checks, scrape
 from load.sampler import Sampler, count_keys
 from services.common.keys import new_key
 from shared.jobs.rq import QueueKeys
-from shared.settings import QueueSettings, StackSettings
+from shared.settings import QueueSettings
+from stack.stack import Stack
+from stack.temporary import free_ports, temporary_stack
 
 QUEUE = "ddsr"
 SHORT_LIVES = {
@@ -60,8 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> report.Run:
     out: Path = options.out.absolute()
-    sender, receiver, metrics = free_ports(3)
-    settings = StackSettings(state=out / "state", sender_port=sender, receiver_port=receiver, metrics_port=metrics)
+    (metrics,) = free_ports(1)
     key, line = new_key("load")
     chosen = {**SHORT_LIVES, "DDSR_BATCH_SIZE": str(options.batch), "DDSR_RATE_LIMIT": "", "DDSR_POLL_LIMIT": ""}
     extra = {**chosen, "DDSR_API_KEYS": line, "DDSR_QUEUE": QUEUE}
@@ -69,14 +69,11 @@ def _run(options: argparse.Namespace) -> report.Run:
     if options.worker_module == "worker":
         subprocess.run([sys.executable, "-c", TINY, str(out / "model")], check=True)  # noqa: S603
         extra["DDSR_MODEL"] = str(out / "model")
-    with open(out / "stack.log", "w", encoding="utf-8") as log:
-        stack = Stack(settings, log, worker_module=options.worker_module, extra=extra)
-        try:
-            stack.start()
-            return _measure(options, out, stack, key, chosen)
-        finally:
-            stack.stop()
-            shutil.rmtree(out / "state", ignore_errors=True)
+    with (
+        open(out / "stack.log", "w", encoding="utf-8") as log,
+        temporary_stack(log, worker_module=options.worker_module, extra=extra, metrics_port=metrics) as stack,
+    ):
+        return _measure(options, out, stack, key, chosen)
 
 
 def _measure(options: argparse.Namespace, out: Path, stack: Stack, key: str, chosen: dict[str, str]) -> report.Run:
@@ -117,7 +114,7 @@ def _call(options: argparse.Namespace, out: Path, stack: Stack, key: str) -> flo
     }
     profile = Path(__file__).with_name("profile.py")
     command = [
-        *(sys.executable, "-m", "cli.leash", str(os.getpid())),  # ends with us
+        *(sys.executable, "-m", "stack.pdeathsig", str(os.getpid())),  # ends with us
         *(sys.executable, "-m", "locust"),
         "-f",
         str(profile),

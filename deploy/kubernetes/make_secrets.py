@@ -19,7 +19,7 @@ def make(folder: Path) -> None:
     from shared.envelope import Keyring
     from shared.webhooks import load_secret
 
-    runpy.run_path(str(ROOT / "docker/make_secrets.py"))["make"](folder, ROOT / "docker/redis.conf")
+    runpy.run_path(str(ROOT / "docker/make_secrets.py"))["make"](folder, ROOT / "stack/redis.conf")
     for service in ("sender", "receiver"):
         Keyring.load_or_create(folder / f"{service}-keys")
     worker = Keyring.load_or_create(folder / "worker-keys")

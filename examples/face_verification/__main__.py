@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from cli.supervisor import StartError
 from examples.face_verification.recogniser import Recogniser, RecogniserMissing
 from examples.face_verification.story import PROMPT, ROOT, WRONG_PROMPT, Outcome, Scene, StoryError, Visit, readable
+from stack.supervisor import StartError
 
 HERE = Path(__file__).parent
 PORTRAIT = ROOT / "examples" / "portrait.jpg"

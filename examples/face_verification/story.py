@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cli.leaks import search
-from cli.stack import Stack, free_ports
-from cli.supervisor import Part
 from ddsr_client import Secret
 from examples.face_verification.register import write_prompts
-from shared.settings import StackSettings
+from stack.parts import Part
+from stack.stack import Stack
+from stack.temporary import free_ports, free_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "examples.face_verification"
@@ -58,7 +58,7 @@ class Scene:
         folder: for keys, logs and stegos.
         log: takes the log of every process.
         subject, enrolled: the one person that the backend knows, and their photograph.
-        stack_options: of `cli.stack.Stack`.
+        stack_options: of `stack.stack.Stack`.
     """
 
     def __init__(
@@ -73,9 +73,8 @@ class Scene:
     ) -> None:
         self._folder = folder
         self._subject = subject
-        sender, receiver, backend = free_ports(3)
-        settings = StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
-        self.stack = Stack(settings, log, **stack_options)
+        self.stack = Stack(free_settings(folder / "state"), log, **stack_options)
+        (backend,) = free_ports(1)
         self.backend_url = f"http://127.0.0.1:{backend}"
         self._faces, self._prompts, self._key = folder / "faces", folder / "prompts.json", folder / "backend.key"
         self._faces.mkdir()
@@ -90,7 +89,7 @@ class Scene:
         return self._key.read_text()
 
     def start(self) -> None:
-        """Raises cli.supervisor.StartError; whatever runs by then is for `stop`."""
+        """Raises stack.supervisor.StartError; whatever runs by then is for `stop`."""
         self.stack.start()
         environment = {
             **_without_secrets(os.environ),

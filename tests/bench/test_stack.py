@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import client, nothing, report, service, workers
-from bench.stack import running, spent
+from bench import client, noop_worker, report, service, workers
+from bench.measured import running, spent
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -108,13 +108,13 @@ def test_cpu_a_job() -> None:
 def test_an_engine_that_computes_nothing_sleeps_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    core = nothing.NoCore(pause=0.25)
+    core = noop_worker.NoCore(pause=0.25)
     core.recover_each(np.zeros((0, 8, 8, 3), np.uint8), [], [], [], lambda step, steps: None)
     assert slept == [0.25]
 
 
 def test_a_stack_takes_its_folder_with_it() -> None:
-    with running(module="bench.nothing") as stack:
+    with running(module="bench.noop_worker") as stack:
         folder = stack.stack.settings.state
         assert stack.ready_seconds > 0
         assert min(stack.resident().values()) > 1

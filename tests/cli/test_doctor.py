@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.stack import free_ports
 from services.sender.app import SenderSettings, create_app
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.tiny import build_tiny
 from shared.envelope import Keyring
+from stack.redis_server import RedisServer
+from stack.temporary import free_ports
 from tests.services.live import live
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import announce, queue_settings
 
 Checks = dict[str, dict[str, str]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.leaks import file_items, redis_items, search
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 
 SECRET = b"the blue door, third floor"
 HIDDEN = {

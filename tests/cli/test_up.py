@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.stack import _is_ok
 from shared.settings import StackSettings
+from stack.parts import is_ok
 
 ENVIRONMENT = {
     "DDSR_HOST": "127.0.0.2",
@@ -26,7 +26,7 @@ SHOWN = ("host", "sender_port", "receiver_port", "metrics_port", "workers")
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[StackSettings]:
     """The settings of the stacks that would have been run; in a folder of its own, without settings."""
     found: list[StackSettings] = []
-    monkeypatch.setattr("cli.stack.run", lambda settings: found.append(settings) or 0)
+    monkeypatch.setattr("cli.up.run", lambda settings: found.append(settings) or 0)
     monkeypatch.chdir(tmp_path)
     for name in StackSettings.model_fields:
         monkeypatch.delenv(f"DDSR_{name.upper()}", raising=False)
@@ -81,5 +81,5 @@ def test_readiness_is_asked_past_every_proxy(monkeypatch: pytest.MonkeyPatch) ->
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert _is_ok(f"http://127.0.0.1:{server.server_port}/")
+        assert is_ok(f"http://127.0.0.1:{server.server_port}/")
         thread.join()

@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 import services.common.problems
-from cli.stack import free_ports
 from services.receiver.app import ReceiverSettings
 from services.receiver.app import create_app as create_receiver
 from services.sender.app import SenderSettings
@@ -24,9 +23,10 @@ from services.sender.app import create_app as create_sender
 from shared.errors import DdsrError
 from shared.jobs import KINDS, JobStore, open_redis
 from shared.settings import WorkerSettings
+from stack.redis_server import RedisServer
+from stack.temporary import free_ports
 from tests.services.conftest import PROMPT, hide_form, local_client, wait_until
 from tests.worker.conftest import own_server, shared_server
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings, worker_process
 
 __all__ = ["own_server", "shared_server"]

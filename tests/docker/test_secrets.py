@@ -15,13 +15,13 @@ import redis
 from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 
-from cli.stack import find_redis, write_redis_config
 from services.common.keys import load_keys
 from services.common.limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import open_redis
 from shared.jobs.rq import QueueKeys
 from shared.settings import QueueSettings
+from stack.redis_server import CONFIGURATION, find_redis, write_redis_config
 
 DOCKER = Path(__file__).parents[2] / "docker"
 
@@ -38,7 +38,7 @@ def maker() -> ModuleType:
 
 @pytest.fixture
 def folder(maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert maker.main([], tmp_path) == 0
+    assert maker.main([], tmp_path, CONFIGURATION) == 0
     assert capsys.readouterr() == ("", "")
     return tmp_path
 
@@ -78,7 +78,7 @@ def test_the_services_accept_the_key_that_show_prints(
 
 def test_a_second_start_changes_no_secret(maker: ModuleType, folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert maker.main([], folder) == 0
+    assert maker.main([], folder, CONFIGURATION) == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -88,7 +88,7 @@ def test_a_lost_key_is_replaced_and_other_callers_keep_theirs(maker: ModuleType,
     other = f"alice:sha256:{'0' * 64}\n"
     stored.write_text(lost + scraper + other)
     (folder / "caller/api.key").unlink()
-    assert maker.main([], folder) == 0
+    assert maker.main([], folder, CONFIGURATION) == 0
     assert other in stored.read_text()
     assert scraper in stored.read_text()
     assert lost not in stored.read_text()
@@ -229,7 +229,7 @@ def test_the_scaler_reads_the_length_of_the_queue(connect: Connect) -> None:
 
 def test_the_container_keeps_jobs_as_ddsr_up_does(tmp_path: Path) -> None:
     local = write_redis_config(tmp_path, tmp_path / "socket", "x").read_text().splitlines()
-    container = (DOCKER / "redis.conf").read_text().splitlines()
+    container = CONFIGURATION.read_text().splitlines()
     where = (
         "port",
         "unixsocket",

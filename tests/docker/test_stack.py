@@ -20,7 +20,8 @@ import pytest
 import redis
 import yaml
 
-from cli.stack import find_redis, free_ports
+from stack.redis_server import find_redis
+from stack.temporary import free_ports
 from tests.docker.test_secrets import maker
 from tests.services.conftest import PROMPT, encoded, face, hide_form, pixels, wait_until
 
@@ -75,7 +76,7 @@ class Containers:
 @pytest.fixture(scope="module")
 def containers(maker: ModuleType) -> Iterator[Containers]:
     folder = Path(tempfile.mkdtemp(prefix="ddsr-"))
-    maker.make(folder, ROOT / "docker/redis.conf")
+    maker.make(folder, ROOT / "stack/redis.conf")
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         found = Containers(folder, stack)

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.stack import Stack, free_ports
 from shared.diffusion.tiny import build_tiny
 from shared.recipe_files import read_recipe
-from shared.settings import StackSettings
+from stack.stack import Stack
+from stack.temporary import temporary_stack
 from tests.docs.pages import PAGES, README, ROOT, blocks, section
 
 pytestmark = pytest.mark.timeout(400)
@@ -70,18 +70,12 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
-    folder = Path(tempfile.mkdtemp(prefix="ddsr-"))  # a short path, for Redis' socket
-    sender, receiver = free_ports(2)
-    settings = StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
-    stack = Stack(settings, io.StringIO(), extra={"DDSR_MODEL": str(build_tiny(folder / "tiny"))})
-    (folder / "desk").mkdir()
-    (folder / "desk/examples").symlink_to(ROOT / "examples")
-    try:
-        stack.start()
-        yield Desk(folder / "desk", stack)
-    finally:
-        stack.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "desk").mkdir()
+        (folder / "desk/examples").symlink_to(ROOT / "examples")
+        with temporary_stack(io.StringIO(), extra={"DDSR_MODEL": str(build_tiny(folder / "tiny"))}) as stack:
+            yield Desk(folder / "desk", stack)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.stack import Stack
 from examples.face_verification.recogniser import Recogniser
 from shared.faces import decode_and_fit
+from stack.stack import Stack
 from tests.e2e.test_stack import settings
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from cli.leaks import file_items, redis_items, search
 from shared.jobs import HideRequest, JobStore, Picture
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, face, make_store, pixels, recover_request, until, worker_process
 
 PROMPT = "canary-5d1e the red kite over Ullapool"

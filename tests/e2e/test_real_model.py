@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import PromptTooLong
 from shared.recipe import Recipe
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, face, hide_request, make_store, pixels, recover_request, until, worker_process
 
 pytestmark = pytest.mark.timeout(300)

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.stack import Stack, find_redis, free_ports, threads_each, write_redis_config
-from cli.supervisor import StartError
 from shared.settings import StackSettings
+from stack.redis_server import find_redis, write_redis_config
+from stack.stack import Stack, threads_each
+from stack.supervisor import StartError
+from stack.temporary import free_settings
 from tests.worker.support import ROOT, face, pixels, until
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def settings(folder: Path) -> StackSettings:
-    sender, receiver = free_ports(2)
-    return StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
+    return free_settings(folder / "state")
 
 
 def png(rgb: np.ndarray) -> bytes:
@@ -62,8 +63,8 @@ def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
 
 
 PROGRAM = (
-    "import sys; from pathlib import Path; from cli import stack; from tests.e2e.test_stack import settings; "
-    "sys.exit(stack.run(settings(Path(sys.argv[1])), worker_module='tests.worker.arithmetic'))"
+    "import sys; from pathlib import Path; from cli import up; from tests.e2e.test_stack import settings; "
+    "sys.exit(up.run(settings(Path(sys.argv[1])), worker_module='tests.worker.arithmetic'))"
 )
 
 

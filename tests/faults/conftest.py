@@ -1,39 +1,39 @@
-"""One house for most tests. Whatever a test does to it, every job must end and no secret may be left."""
+"""One cluster for most tests. Whatever a test does to it, every job must end and no secret may be left."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.house import House
+from tests.faults.cluster import Cluster
 
 
 @pytest.fixture(scope="session")
-def shared_house() -> Iterator[House]:
-    house = House()
+def shared_cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
     try:
-        house.start_redis()
-        house.sender, house.receiver = house.service("sender"), house.service("receiver")
-        yield house
+        cluster.start_redis()
+        cluster.sender, cluster.receiver = cluster.service("sender"), cluster.service("receiver")
+        yield cluster
     finally:
-        house.stop()
+        cluster.stop()
 
 
 @pytest.fixture
-def house(shared_house: House) -> Iterator[House]:
+def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
     """Redis, sender and receiver; the test says which workers it wants (`staff`, `worker`, `dismiss`)."""
-    yield shared_house
+    yield shared_cluster
     try:
-        if not shared_house.redis_answers():
-            shared_house.start_redis()
-        if shared_house.accepted:
-            shared_house.staff()
-        shared_house.settle()
+        if not shared_cluster.redis_answers():
+            shared_cluster.start_redis()
+        if shared_cluster.accepted:
+            shared_cluster.staff()
+        shared_cluster.settle()
     finally:
-        shared_house.accepted.clear()
+        shared_cluster.accepted.clear()
 
 
 @pytest.fixture
-def staffed(house: House) -> House:
+def staffed(cluster: Cluster) -> Cluster:
     """With one worker."""
-    house.staff()
-    return house
+    cluster.staff()
+    return cluster

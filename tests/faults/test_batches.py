@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.faults.house import House
+from tests.faults.cluster import Cluster
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-def test_a_poisoned_job_fails_alone(staffed: House) -> None:
+def test_a_poisoned_job_fails_alone(staffed: Cluster) -> None:
     jobs = staffed.together("a cat", "poison", "too long", "a dog")
     assert [staffed.end(job) for job in jobs] == ["done", "failed", "failed", "done"]
     assert staffed.batches(*jobs) == 1
@@ -18,7 +18,7 @@ def test_a_poisoned_job_fails_alone(staffed: House) -> None:
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_out_of_memory_halves_the_batch(staffed: House) -> None:
+def test_out_of_memory_halves_the_batch(staffed: Cluster) -> None:
     jobs = staffed.together("big", "big", "big", "big")
     assert [staffed.end(job) for job in jobs] == ["done"] * 4
     assert staffed.batches(*jobs) == 1

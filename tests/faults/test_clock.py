@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.house import House, stop_process
+from tests.faults.cluster import Cluster, stop_process
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -55,79 +55,79 @@ def clock(library: Path, tmp_path: Path) -> Clock:
 @pytest.mark.parametrize(
     "jump", [pytest.param(DAY, id="forward"), pytest.param(-DAY, id="back", marks=pytest.mark.slow)]
 )
-def test_a_workers_clock_jumps_in_mid_job(house: House, clock: Clock, jump: int) -> None:
+def test_a_workers_clock_jumps_in_mid_job(cluster: Cluster, clock: Clock, jump: int) -> None:
     """Its job is not taken from it by another; and it still takes over what others leave."""
-    house.dismiss()
-    with house.worker(**clock.variables) as turned, house.worker() as other:
+    cluster.dismiss()
+    with cluster.worker(**clock.variables) as turned, cluster.worker() as other:
         stop_process(other)
-        job = house.submit("pause:0.6")
-        house.running(job)
+        job = cluster.submit("pause:0.6")
+        cluster.running(job)
         other.send_signal(signal.SIGCONT)
         clock.turn(jump)
-        assert house.end(job) == "done"
-        assert house.batches(job) == 1
-        assert house.proves(job)
+        assert cluster.end(job) == "done"
+        assert cluster.batches(job) == 1
+        assert cluster.proves(job)
         stop_process(turned)
-        left = house.submit("pause:0.5", steps=60)
-        house.running(left)
+        left = cluster.submit("pause:0.5", steps=60)
+        cluster.running(left)
         turned.send_signal(signal.SIGCONT)
-        house.kill(other)
-        until(lambda: house.batches(left) == 2, 60)
-        assert house.delete(left).json()["state"] == "cancelled"
+        cluster.kill(other)
+        until(lambda: cluster.batches(left) == 2, 60)
+        assert cluster.delete(left).json()["state"] == "cancelled"
 
 
 @pytest.mark.slow
-def test_workers_whose_clocks_differ(house: House, clock: Clock) -> None:
+def test_workers_whose_clocks_differ(cluster: Cluster, clock: Clock) -> None:
     """One worker an hour ahead of the other: neither takes the other's jobs."""
     clock.turn(HOUR)
-    house.dismiss()
-    with house.worker(DDSR_BATCH_SIZE="1", **clock.variables), house.worker(DDSR_BATCH_SIZE="1"):
-        jobs = [house.submit("pause:0.8") for _ in range(2)]
-        house.running(*jobs)
-        assert [house.end(job) for job in jobs] == ["done", "done"]
-    assert [house.batches(job) for job in jobs] == [1, 1]
+    cluster.dismiss()
+    with cluster.worker(DDSR_BATCH_SIZE="1", **clock.variables), cluster.worker(DDSR_BATCH_SIZE="1"):
+        jobs = [cluster.submit("pause:0.8") for _ in range(2)]
+        cluster.running(*jobs)
+        assert [cluster.end(job) for job in jobs] == ["done", "done"]
+    assert [cluster.batches(job) for job in jobs] == [1, 1]
 
 
 @pytest.fixture
-def turned_house(clock: Clock) -> Iterator[House]:
-    house = House(**clock.variables)
+def turned_house(clock: Clock) -> Iterator[Cluster]:
+    cluster = Cluster(**clock.variables)
     try:
-        house.start_redis()
-        house.sender, house.receiver = house.service("sender"), house.service("receiver")
-        yield house
-        house.settle()
+        cluster.start_redis()
+        cluster.sender, cluster.receiver = cluster.service("sender"), cluster.service("receiver")
+        yield cluster
+        cluster.settle()
     finally:
-        house.stop()
+        cluster.stop()
 
 
-def ready(house: House) -> bool:
-    return house.client.get(f"{house.sender}/readyz").status_code == 200
+def ready(cluster: Cluster) -> bool:
+    return cluster.client.get(f"{cluster.sender}/readyz").status_code == 200
 
 
 @pytest.mark.slow
-def test_the_clock_of_the_whole_machine_jumps(turned_house: House, clock: Clock) -> None:
+def test_the_clock_of_the_whole_machine_jumps(turned_house: Cluster, clock: Clock) -> None:
     """Back: everything goes on. Forward by an hour: what waited or lay ready for longer than it may has expired,
     and says so; a job in mid-computation is finished.
     """
-    house = turned_house
-    with house.worker(DDSR_BATCH_SIZE="1"):
-        unread = house.submit()
-        assert house.end(unread) == "done"
-        job = house.submit("pause:0.6")
-        house.running(job)
+    cluster = turned_house
+    with cluster.worker(DDSR_BATCH_SIZE="1"):
+        unread = cluster.submit()
+        assert cluster.end(unread) == "done"
+        job = cluster.submit("pause:0.6")
+        cluster.running(job)
         clock.turn(-HOUR)
-        assert house.end(job) == "done"
-        assert house.proves(job)
+        assert cluster.end(job) == "done"
+        assert cluster.proves(job)
         clock.turn(0)
-        until(lambda: ready(house), 30)  # the worker's announcement expired with the jump; a second later it is back
-        running = house.submit("pause:0.6")
-        house.running(running)
-        waiting = house.submit("a dog")
+        until(lambda: ready(cluster), 30)  # the worker's announcement expired with the jump; a second later it is back
+        running = cluster.submit("pause:0.6")
+        cluster.running(running)
+        waiting = cluster.submit("a dog")
         clock.turn(HOUR)
-        assert house.end(running) == "done"
-        assert house.proves(running)
-        assert house.end(waiting) == "expired"
-        assert house.state(unread) == "expired"
-        assert house.job(unread, "/result").status_code == 410
-        until(lambda: ready(house), 30)
-        assert house.end(house.submit()) == "done"
+        assert cluster.end(running) == "done"
+        assert cluster.proves(running)
+        assert cluster.end(waiting) == "expired"
+        assert cluster.state(unread) == "expired"
+        assert cluster.job(unread, "/result").status_code == 410
+        until(lambda: ready(cluster), 30)
+        assert cluster.end(cluster.submit()) == "done"

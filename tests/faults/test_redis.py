@@ -12,33 +12,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.house import House
+from tests.faults.cluster import Cluster
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-def test_redis_killed_and_restarted_in_mid_job(house: House) -> None:
+def test_redis_killed_and_restarted_in_mid_job(cluster: Cluster) -> None:
     """The services say 503, the worker computes on; what was accepted is in the append-only file."""
-    house.dismiss()
-    with house.worker(DDSR_BATCH_SIZE="1") as worker:
-        computed, waiting = house.submit("pause:0.6"), house.submit()
-        house.running(computed)
-        house.kill_redis()
-        for answer in (house.post(), house.job(computed), house.delete(waiting)):
+    cluster.dismiss()
+    with cluster.worker(DDSR_BATCH_SIZE="1") as worker:
+        computed, waiting = cluster.submit("pause:0.6"), cluster.submit()
+        cluster.running(computed)
+        cluster.kill_redis()
+        for answer in (cluster.post(), cluster.job(computed), cluster.delete(waiting)):
             assert (answer.status_code, answer.json()["code"]) == (503, "queue-unavailable")
             assert int(answer.headers["Retry-After"]) > 0
-        assert house.client.get(f"{house.sender}/readyz").status_code == 503
-        assert house.client.get(f"{house.sender}/livez").status_code == 200
-        house.start_redis()
+        assert cluster.client.get(f"{cluster.sender}/readyz").status_code == 503
+        assert cluster.client.get(f"{cluster.sender}/livez").status_code == 200
+        cluster.start_redis()
         if worker.poll() is not None:  # it may give up; a supervisor starts it again
-            worker = house.start_worker()
-        assert [house.end(job) for job in (computed, waiting)] == ["done", "done"]
-        assert all(house.proves(job) for job in (computed, waiting))
-        house.kill(worker)
+            worker = cluster.start_worker()
+        assert [cluster.end(job) for job in (computed, waiting)] == ["done", "done"]
+        assert all(cluster.proves(job) for job in (computed, waiting))
+        cluster.kill(worker)
 
 
-def test_a_client_that_waits_while_redis_is_away(staffed: House) -> None:
+def test_a_client_that_waits_while_redis_is_away(staffed: Cluster) -> None:
     """Its request is answered with the picture all the same."""
     answers = []
     client = threading.Thread(target=lambda: answers.append(staffed.post("pause:0.4", prefer="wait=60")))
@@ -64,54 +64,54 @@ def records_of(store: object) -> list[bytes]:
     ]
 
 
-def test_redis_full(house: House) -> None:
+def test_redis_full(cluster: Cluster) -> None:
     """New jobs are refused while there is room for those that were accepted; nobody loses one to a lack of memory."""
-    worker = house.staff()
-    with house.store() as store:
-        house.pause(worker)
+    worker = cluster.staff()
+    with cluster.store() as store:
+        cluster.pause(worker)
         limit = store.config_get("maxmemory")["maxmemory"]
         try:
-            accepted = [house.submit() for _ in range(3)]
+            accepted = [cluster.submit() for _ in range(3)]
             store.setrange("ballast", 10**7, b"x")  # a tenth of little would not do for a worker's connections
             room = store.info("memory")["used_memory"]
             store.config_set("maxmemory", room * 10 // 9)  # beyond nine tenths of it from now on
             store.setrange("ballast", 10**7 + 10**5, b"x")
-            full = house.post()
+            full = cluster.post()
             assert (full.status_code, full.json()["code"]) == (503, "queue-full")
             worker.send_signal(signal.SIGCONT)
-            assert [house.end(job) for job in accepted] == ["done"] * 3
+            assert [cluster.end(job) for job in accepted] == ["done"] * 3
             store.config_set("maxmemory", store.info("memory")["used_memory"] // 2)  # and now nothing at all goes in
-            refused = house.post()
+            refused = cluster.post()
             assert (refused.status_code, refused.json()["code"]) in {(503, "queue-full"), (503, "queue-unavailable")}
-            assert house.job(accepted[0], "/result").status_code in (200, 503)
+            assert cluster.job(accepted[0], "/result").status_code in (200, 503)
         finally:
             store.config_set("maxmemory", limit)
             store.delete("ballast")
-    house.staff()  # it may have given up; a supervisor starts it again
-    assert all(house.proves(job) for job in accepted)
-    assert house.end(house.submit()) == "done"
+    cluster.staff()  # it may have given up; a supervisor starts it again
+    assert all(cluster.proves(job) for job in accepted)
+    assert cluster.end(cluster.submit()) == "done"
 
 
 @pytest.mark.slow
-def test_redis_full_in_mid_job(house: House) -> None:
+def test_redis_full_in_mid_job(cluster: Cluster) -> None:
     """A worker that cannot store its result waits for room, or leaves the job to the next."""
-    worker = house.staff()
-    with house.store() as store:
+    worker = cluster.staff()
+    with cluster.store() as store:
         limit = store.config_get("maxmemory")["maxmemory"]
-        job = house.submit("pause:0.3")
-        house.running(job)
+        job = cluster.submit("pause:0.3")
+        cluster.running(job)
         try:
             store.config_set("maxmemory", store.info("memory")["used_memory"] // 2)
-            until(lambda: worker.poll() is not None or "redis does not answer" in house.log("worker"), 30)
+            until(lambda: worker.poll() is not None or "redis does not answer" in cluster.log("worker"), 30)
         finally:
             store.config_set("maxmemory", limit)
-    house.staff()
-    assert house.end(job) == "done"
-    assert house.proves(job)
+    cluster.staff()
+    assert cluster.end(job) == "done"
+    assert cluster.proves(job)
 
 
-def test_an_emptied_redis(staffed: House) -> None:
-    """FLUSHALL: what was accepted is lost and said to be, by every replica; the house goes on."""
+def test_an_emptied_redis(staffed: Cluster) -> None:
+    """FLUSHALL: what was accepted is lost and said to be, by every replica; the cluster goes on."""
     second = staffed.replica("second")
     done, running = staffed.submit(), staffed.submit("pause:0.3", steps=100)
     assert staffed.end(done) == "done"
@@ -169,38 +169,38 @@ def small_disk() -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def cramped(small_disk: SmallDisk) -> Iterator[House]:
-    house = House(redis_folder=small_disk.folder)
+def cramped(small_disk: SmallDisk) -> Iterator[Cluster]:
+    cluster = Cluster(redis_folder=small_disk.folder)
     try:
-        house.start_redis(preexec=small_disk.limit)
-        house.sender, house.receiver = house.service("sender"), house.service("receiver")
-        yield house
-        house.settle()
+        cluster.start_redis(preexec=small_disk.limit)
+        cluster.sender, cluster.receiver = cluster.service("sender"), cluster.service("receiver")
+        yield cluster
+        cluster.settle()
     finally:
-        house.stop()
+        cluster.stop()
 
 
 @pytest.mark.slow
-def test_a_full_disk_under_the_append_only_file(cramped: House, small_disk: SmallDisk) -> None:
+def test_a_full_disk_under_the_append_only_file(cramped: Cluster, small_disk: SmallDisk) -> None:
     """Redis ends rather than acknowledge what it cannot keep; once there is space, every accepted job is there."""
-    house = cramped
-    with house.worker() as worker:
-        house.pause(worker)
+    cluster = cramped
+    with cluster.worker() as worker:
+        cluster.pause(worker)
         codes = []
         while not codes or codes[-1] == 202:
-            codes.append(house.post().status_code)
+            codes.append(cluster.post().status_code)
             assert len(codes) < 100, "the disk does not fill up"
         assert codes[-1] == 503
-        assert len(house.accepted) > 3
-        until(lambda: house.redis is not None and house.redis.poll() is not None, 30)
-        assert "AOF write error" in house.log("redis")
-        house.kill(worker)
+        assert len(cluster.accepted) > 3
+        until(lambda: cluster.redis is not None and cluster.redis.poll() is not None, 30)
+        assert "AOF write error" in cluster.log("redis")
+        cluster.kill(worker)
     small_disk.widen()
-    house.start_redis()
-    with house.worker():
-        states = [house.end(job) for job in house.accepted]
+    cluster.start_redis()
+    with cluster.worker():
+        states = [cluster.end(job) for job in cluster.accepted]
         assert set(states) == {"done"}
-        assert house.end(house.submit()) == "done"
+        assert cluster.end(cluster.submit()) == "done"
 
 
 class Cut:
@@ -256,7 +256,7 @@ class Cut:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ["", "lost"], ids=["without a key", "with an idempotency key"])
-def test_the_answer_to_a_submission_is_lost(staffed: House, key: str) -> None:
+def test_the_answer_to_a_submission_is_lost(staffed: Cluster, key: str) -> None:
     """Redis has taken the job, the line breaks before it says so: the job is there once."""
     path = staffed.folder / f"cut{key}.sock"
     cut = Cut(path, staffed.socket)

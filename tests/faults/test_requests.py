@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.house import PROMPT, UPLOAD, House
+from tests.faults.cluster import PROMPT, UPLOAD, Cluster
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -33,7 +33,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
         return list(pool.map(one, range(count)))
 
 
-def test_a_result_read_by_two_at_once_and_twice(staffed: House) -> None:
+def test_a_result_read_by_two_at_once_and_twice(staffed: Cluster) -> None:
     brief = staffed.replica("brief", DDSR_FIRST_READ_TTL="2")
     job = staffed.submit()
     assert staffed.end(job) == "done"
@@ -47,7 +47,7 @@ def test_a_result_read_by_two_at_once_and_twice(staffed: House) -> None:
     assert staffed.state(job) == "expired"
 
 
-def test_cancelled_while_queued(staffed: House) -> None:
+def test_cancelled_while_queued(staffed: Cluster) -> None:
     worker = staffed.staff()
     staffed.pause(worker)
     job = staffed.submit()
@@ -60,7 +60,7 @@ def test_cancelled_while_queued(staffed: House) -> None:
     assert staffed.job(job, "/result").json()["code"] == "job-cancelled"
 
 
-def test_cancelled_while_running(staffed: House) -> None:
+def test_cancelled_while_running(staffed: Cluster) -> None:
     job = staffed.submit("pause:0.1", **SLOW)
     staffed.running(job)
     assert staffed.delete(job).json()["state"] == "cancelled"
@@ -68,7 +68,7 @@ def test_cancelled_while_running(staffed: House) -> None:
     assert staffed.job(job, "/result").json()["code"] == "job-cancelled"
 
 
-def test_a_finished_job_that_is_deleted_is_gone_at_once(staffed: House) -> None:
+def test_a_finished_job_that_is_deleted_is_gone_at_once(staffed: Cluster) -> None:
     job = staffed.submit()
     assert staffed.end(job) == "done"
     with staffed.store() as store:
@@ -80,7 +80,7 @@ def test_a_finished_job_that_is_deleted_is_gone_at_once(staffed: House) -> None:
     assert staffed.delete(job).json()["state"] == "expired"
 
 
-def test_one_idempotency_key_at_once_at_two_replicas(staffed: House) -> None:
+def test_one_idempotency_key_at_once_at_two_replicas(staffed: Cluster) -> None:
     second = staffed.replica("second")
     urls = [staffed.sender, second]
     worker = staffed.staff()
@@ -108,12 +108,12 @@ def parts(image: bytes) -> bytes:
     return ("".join(texts) + head).encode() + image + b"\r\n--x--\r\n"
 
 
-def endless(house: House) -> tuple[str, int]:
+def endless(cluster: Cluster) -> tuple[str, int]:
     """Send chunks for ever, until an answer comes; gives it and how many MiB it took."""
     lines = ["POST /hide HTTP/1.1", "Host: 127.0.0.1", "Content-Type: multipart/form-data; boundary=x"]
     head = "\r\n".join([*lines, "Transfer-Encoding: chunked", "", ""]).encode()
     start, more = parts(UPLOAD)[:-10], b"10000\r\n" + bytes(2**16) + b"\r\n"
-    with socket.create_connection(("127.0.0.1", httpx.URL(house.sender).port or 0)) as line:
+    with socket.create_connection(("127.0.0.1", httpx.URL(cluster.sender).port or 0)) as line:
         line.sendall(head + f"{len(start):x}\r\n".encode() + start + b"\r\n")
         for sent in range(64 * 16):
             if select.select([line], [], [], 0)[0]:
@@ -139,13 +139,13 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def peak(house: House) -> int:
+def peak(cluster: Cluster) -> int:
     """The most memory that the sender ever had, in KiB."""
-    lines = Path(f"/proc/{house.sender_process.pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{cluster.sender_process.pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
-def test_bodies_that_are_too_much_or_too_little(staffed: House) -> None:
+def test_bodies_that_are_too_much_or_too_little(staffed: Cluster) -> None:
     def refused(body: bytes) -> tuple[int, str]:
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         answer = staffed.client.post(f"{staffed.sender}/hide", content=body, headers=headers)
@@ -166,34 +166,34 @@ def test_bodies_that_are_too_much_or_too_little(staffed: House) -> None:
     assert peak(staffed) - before < 8_000 * 8_000 * 3 // 1024
 
 
-def records(house: House) -> set[str]:
+def records(cluster: Cluster) -> set[str]:
     """Ids of all jobs that Redis knows."""
-    with house.store() as store:
+    with cluster.store() as store:
         names = [name.decode().split(":") for name in store.keys("ddsr:job:*")]
     return {name[2] for name in names if len(name) == 3}
 
 
-def hang_up(house: House, disguise: str, key: str = "") -> str:
+def hang_up(cluster: Cluster, disguise: str, key: str = "") -> str:
     """Ask for a hiding, wait until it runs, and leave without a word; gives the job's id."""
-    before = records(house)
+    before = records(cluster)
     body = parts(UPLOAD).replace(b"a cat", disguise.encode())
     lines = ["POST /hide HTTP/1.1", "Host: 127.0.0.1", "Content-Type: multipart/form-data; boundary=x"]
     lines += [f"Content-Length: {len(body)}", "Prefer: wait=60", *([f"Idempotency-Key: {key}"] if key else [])]
-    with socket.create_connection(("127.0.0.1", httpx.URL(house.sender).port or 0)) as line:
+    with socket.create_connection(("127.0.0.1", httpx.URL(cluster.sender).port or 0)) as line:
         line.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-        until(lambda: records(house) - before, 20)
-        (job,) = records(house) - before
-        house.accepted.append(job)
-        house.running(job)
+        until(lambda: records(cluster) - before, 20)
+        (job,) = records(cluster) - before
+        cluster.accepted.append(job)
+        cluster.running(job)
     return job
 
 
-def test_a_client_that_leaves_while_it_waits_cancels_its_job(staffed: House) -> None:
+def test_a_client_that_leaves_while_it_waits_cancels_its_job(staffed: Cluster) -> None:
     job = hang_up(staffed, "pause:3")  # seconds a step
     assert staffed.end(job) == "cancelled"
 
 
-def test_a_client_that_can_come_back_keeps_its_job(staffed: House) -> None:
+def test_a_client_that_can_come_back_keeps_its_job(staffed: Cluster) -> None:
     job = hang_up(staffed, "pause:0.1", key="come-back")
     assert staffed.end(job) == "done"
     body: dict[str, Any] = {"data": {"identity_prompt": PROMPT, "disguise_prompt": "pause:0.1"}}

@@ -9,13 +9,13 @@ from rq.serializers import JSONSerializer
 
 from shared.envelope import Keyring
 from shared.jobs import scripts as records
-from tests.faults.house import House
+from tests.faults.cluster import Cluster
 from tests.worker.support import ROOT, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-def test_an_envelope_moved_to_another_job_or_service(staffed: House) -> None:
+def test_an_envelope_moved_to_another_job_or_service(staffed: Cluster) -> None:
     """Requests of two jobs are exchanged, and a hiding's request is put behind a recovery."""
     first = staffed.submit()
     assert staffed.end(first) == "done"
@@ -37,7 +37,7 @@ def test_an_envelope_moved_to_another_job_or_service(staffed: House) -> None:
     assert (other["state"], other["error"]["code"]) == ("failed", "envelope-error")
 
 
-def test_a_result_moved_to_another_job_or_service(staffed: House) -> None:
+def test_a_result_moved_to_another_job_or_service(staffed: Cluster) -> None:
     one, two = staffed.submit(), staffed.submit()
     assert [staffed.end(job) for job in (one, two)] == ["done", "done"]
     hidden = staffed.job(one, "/result").content
@@ -54,51 +54,51 @@ def test_a_result_moved_to_another_job_or_service(staffed: House) -> None:
     assert staffed.client.get(f"{staffed.receiver}/jobs/{one}").status_code == 404
 
 
-def test_a_worker_with_an_unknown_key_passes_the_job_on(house: House) -> None:
+def test_a_worker_with_an_unknown_key_passes_the_job_on(cluster: Cluster) -> None:
     """The newcomer met a job that was sealed before it came; it takes what was sealed for it too."""
-    strange = {"DDSR_WORKER_KEYS": str(house.folder / "keys" / "newcomer")}
-    house.pause(house.staff())
-    early = house.submit()
-    house.dismiss()
-    with house.worker(**strange):
-        late = house.submit()
-        assert house.end(late) == "done"
-        assert house.state(early) == "queued"
-        house.staff()
-        assert house.end(early) == "done"
+    strange = {"DDSR_WORKER_KEYS": str(cluster.folder / "keys" / "newcomer")}
+    cluster.pause(cluster.staff())
+    early = cluster.submit()
+    cluster.dismiss()
+    with cluster.worker(**strange):
+        late = cluster.submit()
+        assert cluster.end(late) == "done"
+        assert cluster.state(early) == "queued"
+        cluster.staff()
+        assert cluster.end(early) == "done"
 
 
 @pytest.mark.slow
-def test_keys_rotated_and_destroyed_while_jobs_wait(house: House) -> None:
+def test_keys_rotated_and_destroyed_while_jobs_wait(cluster: Cluster) -> None:
     """A rotated worker key still opens; a destroyed one makes the job unreadable for ever, and it expires."""
-    folder = house.folder / "keys" / "rotated"
+    folder = cluster.folder / "keys" / "rotated"
     keys = {"DDSR_WORKER_KEYS": str(folder)}
-    impatient = house.replica("impatient", DDSR_QUEUE_TTL="3")
-    house.dismiss()
-    with house.worker(**keys) as first:
-        house.pause(first)
-        kept = house.submit()
-        house.kill(first)
+    impatient = cluster.replica("impatient", DDSR_QUEUE_TTL="3")
+    cluster.dismiss()
+    with cluster.worker(**keys) as first:
+        cluster.pause(first)
+        kept = cluster.submit()
+        cluster.kill(first)
     Keyring.load_or_create(folder).rotate()
-    with house.worker(**keys) as second:
-        assert house.end(kept) == "done"
-        assert house.proves(kept)
-        house.pause(second)
-        lost = house.submit(url=impatient)
-        house.kill(second)
+    with cluster.worker(**keys) as second:
+        assert cluster.end(kept) == "done"
+        assert cluster.proves(kept)
+        cluster.pause(second)
+        lost = cluster.submit(url=impatient)
+        cluster.kill(second)
     ring = Keyring.load_or_create(folder)
     old = [key.id for key in ring.public_keys]
     ring.rotate()
     for key_id in old:
         ring.destroy(key_id)
-    with house.worker(**keys):
-        assert house.end(lost) == "expired"
-        fresh = house.submit()
-        assert house.end(fresh) == "done"
+    with cluster.worker(**keys):
+        assert cluster.end(lost) == "expired"
+        fresh = cluster.submit()
+        assert cluster.end(fresh) == "done"
 
 
 @pytest.mark.slow
-def test_a_services_key_rotated_and_destroyed(staffed: House) -> None:
+def test_a_services_key_rotated_and_destroyed(staffed: Cluster) -> None:
     """A replica with the rotated keys reads what was submitted before; one without the old key cannot."""
     folder = staffed.folder / "keys" / "another"
     own = {"DDSR_SERVICE_KEYS": str(folder)}
@@ -118,7 +118,7 @@ def test_a_services_key_rotated_and_destroyed(staffed: House) -> None:
     assert staffed.job(three, "/result").status_code == 410
 
 
-def test_forged_entries_do_nothing_and_stop_nobody(staffed: House) -> None:
+def test_forged_entries_do_nothing_and_stop_nobody(staffed: Cluster) -> None:
     """Somebody who can write to Redis names other functions, other ids, callbacks, and plain nonsense."""
     wire = staffed.folder / "wire"
     name = "tests.worker.support.tripwire"

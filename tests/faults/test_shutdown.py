@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.faults.house import House, stop_process
+from tests.faults.cluster import Cluster, stop_process
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -18,9 +18,9 @@ WORKERS_GRACE = 90  # what `ddsr up` gives; Compose and Kubernetes give 330
 
 
 @pytest.mark.parametrize("name", ["sender", "receiver"])
-def test_an_idle_service(house: House, name: str) -> None:
-    house.service(name)
-    assert ended(house.youngest, GRACE) == 0
+def test_an_idle_service(cluster: Cluster, name: str) -> None:
+    cluster.service(name)
+    assert ended(cluster.youngest, GRACE) == 0
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> int:
@@ -29,7 +29,7 @@ def ended(process: subprocess.Popen[bytes], seconds: float) -> int:
     return process.wait(seconds)
 
 
-def test_a_service_whose_clients_wait_and_follow(staffed: House) -> None:
+def test_a_service_whose_clients_wait_and_follow(staffed: Cluster) -> None:
     """They get ten seconds. Another replica tells them the rest."""
     url = staffed.service("sender")
     process = staffed.youngest
@@ -61,26 +61,26 @@ def lines_of(answer: httpx.Response) -> Iterator[str]:
 
 
 @contextmanager
-def away(house: House, how: str) -> Iterator[None]:
+def away(cluster: Cluster, how: str) -> Iterator[None]:
     """Redis is killed, or stands still with every connection open."""
-    assert house.redis is not None
+    assert cluster.redis is not None
     if how == "killed":
-        house.kill_redis()
+        cluster.kill_redis()
     else:
-        stop_process(house.redis)
+        stop_process(cluster.redis)
     try:
         yield
     finally:
-        house.kill_redis()
-        house.start_redis()
+        cluster.kill_redis()
+        cluster.start_redis()
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
-def test_a_service_while_redis_is_away(house: House, how: str) -> None:
+def test_a_service_while_redis_is_away(cluster: Cluster, how: str) -> None:
     """Its threads ask Redis at that moment, and get no answer."""
-    url = house.service("sender")
-    process = house.youngest
-    with away(house, how):
+    url = cluster.service("sender")
+    process = cluster.youngest
+    with away(cluster, how):
         askers = [threading.Thread(target=ask, args=(f"{url}/jobs/{'0' * 32}",)) for _ in range(4)]
         for asker in askers:
             asker.start()
@@ -98,17 +98,17 @@ def ask(url: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
-def test_a_worker_while_redis_is_away(house: House, how: str) -> None:
-    house.dismiss()
-    worker = house.start_worker()
-    with away(house, how):
+def test_a_worker_while_redis_is_away(cluster: Cluster, how: str) -> None:
+    cluster.dismiss()
+    worker = cluster.start_worker()
+    with away(cluster, how):
         assert ended(worker, WORKERS_GRACE) == 0
 
 
-def test_a_worker_that_gets_ready(house: House) -> None:
+def test_a_worker_that_gets_ready(cluster: Cluster) -> None:
     """It waits for nobody yet."""
-    house.dismiss()
-    before = house.log("worker").count('"loaded"')
-    worker = house.start_worker(ready=False)
-    until(lambda: house.log("worker").count('"loaded"') > before or worker.poll() is not None, 60)
+    cluster.dismiss()
+    before = cluster.log("worker").count('"loaded"')
+    worker = cluster.start_worker(ready=False)
+    until(lambda: cluster.log("worker").count('"loaded"') > before or worker.poll() is not None, 60)
     assert ended(worker, WORKERS_GRACE) == 0

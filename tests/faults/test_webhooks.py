@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.faults.house import House
+from tests.faults.cluster import Cluster
 from tests.worker.support import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -42,13 +42,13 @@ def listener() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
         server.shutdown()
 
 
-def pending(house: House, job: str) -> bool:
+def pending(cluster: Cluster, job: str) -> bool:
     """Whether the webhook of a job is still to be sent."""
-    with house.store() as store:
+    with cluster.store() as store:
         return store.zscore("ddsr:webhooks", job) is not None or bool(store.hexists(f"ddsr:job:{job}", "webhook"))
 
 
-def test_a_webhook_to_a_private_address(staffed: House, listener: tuple[str, list[tuple[str, bytes]]]) -> None:
+def test_a_webhook_to_a_private_address(staffed: Cluster, listener: tuple[str, list[tuple[str, bytes]]]) -> None:
     """Refused when it is submitted, so that nobody waits for a call that never comes."""
     url, got = listener
     answer = staffed.post(webhook=f"{url}/200")
@@ -57,17 +57,17 @@ def test_a_webhook_to_a_private_address(staffed: House, listener: tuple[str, lis
     assert url not in answer.text + staffed.log("sender")
 
 
-def test_redirects_refusals_and_410(house: House, listener: tuple[str, list[tuple[str, bytes]]]) -> None:
+def test_redirects_refusals_and_410(cluster: Cluster, listener: tuple[str, list[tuple[str, bytes]]]) -> None:
     """A redirect is not followed and tried again later; 410 is taken at its word; neither touches the job."""
     url, got = listener
-    house.dismiss()
-    with house.worker(DDSR_WEBHOOK_ALLOW_PRIVATE="1"):
-        good, redirect, unwanted = (house.submit(webhook=f"{url}/{code}") for code in (200, 302, 410))
-        assert [house.end(job) for job in (good, redirect, unwanted)] == ["done"] * 3
-        until(lambda: len(got) >= 3 and not pending(house, good) and not pending(house, unwanted), 30)
+    cluster.dismiss()
+    with cluster.worker(DDSR_WEBHOOK_ALLOW_PRIVATE="1"):
+        good, redirect, unwanted = (cluster.submit(webhook=f"{url}/{code}") for code in (200, 302, 410))
+        assert [cluster.end(job) for job in (good, redirect, unwanted)] == ["done"] * 3
+        until(lambda: len(got) >= 3 and not pending(cluster, good) and not pending(cluster, unwanted), 30)
         assert sorted(path for path, _ in got) == ["/200", "/302", "/410"]
-        assert pending(house, redirect)
-        with house.store() as store:  # the next attempt, 5 seconds early
+        assert pending(cluster, redirect)
+        with cluster.store() as store:  # the next attempt, 5 seconds early
             store.zadd("ddsr:webhooks", {redirect: 0})
         until(lambda: len(got) == 4, 30)
     assert got[3][0] == "/302"

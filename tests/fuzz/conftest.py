@@ -21,10 +21,10 @@ from services.sender.app import SenderSettings
 from services.sender.app import create_app as create_sender
 from shared.jobs import JobStore, open_redis
 from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
 from tests.services.conftest import encoded, face
 from tests.services.live import live
 from tests.worker.conftest import shared_server
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings, until, worker_process
 
 __all__ = ["shared_server"]

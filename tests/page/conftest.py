@@ -5,10 +5,9 @@ tests want one of their own.
 """
 
 import io
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,18 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from cli.stack import Stack, free_ports
 from services.sender.app import SenderSettings, create_app
 from shared.diffusion.tiny import build_tiny
 from shared.jobs import JobStore, open_redis
-from shared.settings import QueueSettings, StackSettings
+from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
+from stack.stack import Stack
+from stack.temporary import temporary_stack
 from tests.page.browser import chromium, find_chromium
 from tests.services.conftest import wait_until
 from tests.services.live import live
 from tests.shared.test_faces import photograph
 from tests.worker.conftest import own_server, shared_server
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings, worker_process
 
 __all__ = ["own_server", "shared_server"]
@@ -96,30 +96,11 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """`ddsr up` with a pipeline of random weights: real services, Redis, worker and diffusion."""
-    folder = Path(tempfile.mkdtemp(prefix="ddsr-"))
-    with running(folder, extra={"DDSR_MODEL": str(build_tiny(folder / "tiny"))}) as stack:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        temporary_stack(io.StringIO(), extra={"DDSR_MODEL": str(build_tiny(Path(folder) / "tiny"))}) as stack,
+    ):
         yield stack
-
-
-@pytest.fixture(scope="module")
-def quick_stack() -> Iterator[Stack]:
-    """The same with arithmetic in place of diffusion, for what the page says of each scheme: random weights carry no
-    face of `sealed`."""
-    with running(Path(tempfile.mkdtemp(prefix="ddsr-")), worker_module="tests.worker.arithmetic") as stack:
-        yield stack
-
-
-@contextmanager
-def running(folder: Path, **options: Any) -> Iterator[Stack]:
-    sender, receiver = free_ports(2)
-    settings = StackSettings(state=folder / "state", sender_port=sender, receiver_port=receiver, metrics_port=0)
-    stack = Stack(settings, io.StringIO(), **options)
-    try:
-        stack.start()
-        yield stack
-    finally:
-        stack.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

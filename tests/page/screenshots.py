@@ -2,14 +2,12 @@
 
 import io
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser
 
-from cli.stack import Stack, free_ports
-from shared.settings import StackSettings
+from stack.temporary import temporary_stack
 from tests.page.browser import chromium, find_chromium, hide, ready, recover, squeeze
 
 VIEWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "light"), "dark": (1280, 900, "dark")}
@@ -39,16 +37,8 @@ def main(folder: Path) -> int:
     if program is None:
         print("no Chromium: install it or set DDSR_CHROMIUM", file=sys.stderr)  # noqa: T201
         return 3
-    with tempfile.TemporaryDirectory(prefix="ddsr-") as state:
-        sender, receiver = free_ports(2)
-        settings = StackSettings(state=Path(state), sender_port=sender, receiver_port=receiver, metrics_port=0)
-        stack = Stack(settings, io.StringIO())
-        try:
-            stack.start()
-            with chromium(program) as browser:
-                shoot(browser, f"{stack.sender_url}/", folder)
-        finally:
-            stack.stop()
+    with temporary_stack(io.StringIO()) as stack, chromium(program) as browser:
+        shoot(browser, f"{stack.sender_url}/", folder)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import axe_playwright_python
 import pytest
 
-from cli.stack import Stack
+from stack.stack import Stack
 from tests.page.browser import PORTRAIT, PROMPT, WRONG
 from tests.page.conftest import AXE
 from tests.page.firefox import find_firefox, firefox

@@ -14,12 +14,13 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import FileChooser, Page, expect
 
-from cli.stack import Stack
 from services.common.keys import new_key
 from services.receiver.app import ReceiverSettings
 from services.receiver.app import create_app as create_receiver
 from services.sender.page import WORDS
 from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
+from stack.stack import Stack
 from tests.page.browser import (
     PATIENCE,
     PORTRAIT,
@@ -35,7 +36,6 @@ from tests.page.browser import (
 from tests.page.conftest import AXE, Serve, Watched
 from tests.services.conftest import DISGUISE, pixels
 from tests.services.live import live
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium: Debian's package, or DDSR_CHROMIUM")

@@ -1,10 +1,9 @@
 """A real Redis and a real worker process for all tests of this folder, and apps to talk to."""
 
 import io
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +17,13 @@ from services.sender.app import SenderSettings
 from services.sender.app import create_app as create_sender
 from shared.jobs import JobStore, open_redis
 from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
+from stack.waiting import wait_until
 from tests.worker.arithmetic import ArithmeticModel
 from tests.worker.conftest import own_server, shared_server
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings, worker_process
 
-__all__ = ["own_server", "shared_server"]
+__all__ = ["own_server", "shared_server", "wait_until"]
 
 PROMPT = "the red kite over Ullapool"
 DISGUISE = "a photo of an old man pause:0.02"  # seconds that a step lasts: `tests.worker.arithmetic`
@@ -31,7 +31,6 @@ BASE = "http://127.0.0.1"
 LOCAL = ("127.0.0.1", 50_000)
 UNLIMITED = {"rate_limit": "", "poll_limit": ""}  # tests that run within a minute share a caller
 
-T = TypeVar("T")
 Clients = Callable[..., TestClient]
 
 
@@ -69,15 +68,6 @@ def receiver(queue: QueueSettings, worker: None) -> Iterator[Clients]:
 def local_client(app: FastAPI) -> TestClient:
     """A client that seems to sit on this machine; an unforeseen error is an answer, as over a real wire."""
     return TestClient(app, base_url=BASE, client=LOCAL, raise_server_exceptions=False)
-
-
-def wait_until(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 30) -> T:
-    """Look until it is enough."""
-    deadline = time.monotonic() + seconds
-    while not enough(found := look()):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
-    return found
 
 
 def face(size: int = ArithmeticModel.image_size, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -15,8 +15,8 @@ from services.common.logs import make_log
 from services.sender.app import SenderSettings, create_app
 from shared.jobs.scripts import ENDED
 from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
 from tests.services.conftest import Clients, hide_form, wait_until
-from tests.worker.redis_server import RedisServer
 
 SLOW = "a photo of an old man pause:0.3"  # seconds of each of five steps
 

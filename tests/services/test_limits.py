@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 from services.common.limits import KEY_PREFIX
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
+from stack.redis_server import RedisServer
 from tests.services.conftest import Clients, encoded, face, hide_form, local_client
 from tests.services.test_problems import check
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import announce, queue_settings
 
 ASYNC = {"Prefer": "respond-async"}

@@ -11,8 +11,8 @@ import pytest
 from services.common.keys import new_key
 from services.common.logs import configure_libraries, make_log, where
 from services.sender.app import SenderSettings, create_app
+from stack.redis_server import RedisServer
 from tests.services.conftest import Clients, local_client
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import queue_settings
 
 

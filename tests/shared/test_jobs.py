@@ -34,7 +34,7 @@ from shared.jobs.ids import issued, make_id
 from shared.jobs.lease import Lease, OpenJob
 from shared.jobs.model import HideRequest
 from shared.recipe import Recipe
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
 
 QUEUE_PAGE = (Path(__file__).parents[2] / "docs/queue.md").read_text()

@@ -15,7 +15,7 @@ from shared.jobs import scripts as records
 from shared.jobs.codec import pack, unpack
 from shared.jobs.model import unpack_request
 from shared.recipe import Recipe
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store
 
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()

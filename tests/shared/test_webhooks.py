@@ -20,8 +20,8 @@ from shared.jobs import JobResult, JobStore
 from shared.jobs import scripts as records
 from shared.jobs.due import DueWebhooks
 from shared.webhooks import Refused, _public, check_public, check_url, deliver, load_secret
+from stack.redis_server import RedisServer
 from tests.shared.test_jobs import abandon, make_lease, take
-from tests.worker.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, hide_request, make_store, until
 from worker.logs import configure
 from worker.metrics import WorkerMetrics

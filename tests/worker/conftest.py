@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,8 @@ from shared.jobs import HideRequest, JobStore, JobView, Picture, RecoverRequest,
 from shared.jobs import scripts as records
 from shared.jobs.model import WorkerInfo
 from shared.settings import QueueSettings, WorkerSettings
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
+from stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = "alice"
@@ -115,11 +115,7 @@ def ended(store: JobStore, job_id: str, seconds: float = 120.0) -> JobView:
 
 def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to become true; the limit is far above what it takes."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen")
-        time.sleep(0.03)
+    wait_until(condition, bool, seconds)
 
 
 def tripwire(*arguments: object) -> None:

@@ -12,7 +12,7 @@ from shared.jobs import JobStore
 from shared.jobs import scripts as records
 from shared.jobs.model import HideRequest, unpack_request
 from shared.recipe import Recipe
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
 from tests.worker.support import (
     OWNER,
     announce,

@@ -10,10 +10,10 @@ import pytest
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
 
-from cli.stack import free_ports
 from shared.errors import ComputationFailed, JobCancelled, JobGone, JobNotReady, PromptTooLong
 from shared.jobs import scripts as records
-from tests.worker.redis_server import RedisServer
+from stack.redis_server import RedisServer
+from stack.temporary import free_ports
 from tests.worker.support import (
     OWNER,
     ROOT,

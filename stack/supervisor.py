@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, TextIO
+
+from stack.parts import Part
 
 FIRST_PAUSE = 0.5  # seconds before the first restart; doubles
 LONGEST_PAUSE = 30.0
@@ -19,20 +21,6 @@ _TAIL = 15  # lines of a failed start to show
 
 class StartError(Exception):
     """A part did not get ready. The text ends with the last lines of its log."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One process. `ready` is asked with its process id; it may raise OSError while nothing answers yet.
-
-    `patience` is how many seconds it gets to end by itself after SIGTERM.
-    """
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    ready: Callable[[int], bool]
-    patience: float = 10.0
 
 
 @dataclass
@@ -46,9 +34,10 @@ class _Running:
 
 
 class Supervisor:
-    """Use `start`, then `watch` (or nothing), then `stop`. All of them from the same thread: Linux ties the
-    life of
-    the children to the thread that made them."""
+    """Use `start`, then `watch` (or nothing), then `stop`.
+
+    All of them from the same thread: Linux ties the life of the children to the thread that made them.
+    """
 
     def __init__(self, log: TextIO, *, ready_timeout: float = 120.0) -> None:
         self._log = log
@@ -126,9 +115,9 @@ class Supervisor:
             self._log.flush()
 
     def _spawn(self, part: Part) -> _Running:
-        leash = [sys.executable, "-m", "cli.leash", str(os.getpid())]
+        ends_with_us = [sys.executable, "-m", "stack.pdeathsig", str(os.getpid())]
         process = subprocess.Popen(  # noqa: S603
-            [*leash, *part.command],
+            [*ends_with_us, *part.command],
             env=dict(part.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

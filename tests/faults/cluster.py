@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ import redis
 from PIL import Image
 
 from cli.leaks import file_items, redis_items, search
-from cli.stack import find_redis, free_ports, write_redis_config
+from stack.parts import service_part
+from stack.redis_server import find_redis, write_redis_config
+from stack.temporary import free_ports
 from tests.worker.support import ROOT, face, pixels, until
 
 _LIBC = ctypes.CDLL(None)
@@ -66,7 +68,7 @@ SECRETS = {
 }
 
 
-class House:
+class Cluster:
     """`variables` go to every process."""
 
     def __init__(self, *, redis_folder: Path | None = None, **variables: str) -> None:
@@ -118,12 +120,8 @@ class House:
     def service(self, name: str, **variables: str) -> str:
         """Start a sender or a receiver; gives its address once it answers. Replicas share their keys."""
         (port,) = free_ports(1)
-        own = {
-            "DDSR_SERVICE_KEYS": str(self.folder / "keys" / name),
-            "DDSR_HOST": "127.0.0.1",
-            f"DDSR_{name.upper()}_PORT": str(port),
-        }
-        process = self._spawn(name, [sys.executable, "-m", f"services.{name}"], {**own, **variables})
+        part = service_part(name, self.folder, "127.0.0.1", port, self.environment)
+        process = self._spawn(name, part.command, {**part.environment, **variables})
         url = f"http://127.0.0.1:{port}"
         until(lambda: self._lives(url) or process.poll() is not None, 300)
         assert process.poll() is None
@@ -317,7 +315,7 @@ class House:
     def _spawn(
         self,
         name: str,
-        command: list[str],
+        command: Sequence[str],
         variables: Mapping[str, str],
         preexec: Callable[[], None] | None = None,
     ) -> subprocess.Popen[bytes]:

@@ -1,7 +1,6 @@
 """The stack under measurement: started in a folder that is thrown away, its processes' CPU time and memory."""
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import memory
-from cli.stack import Stack, free_ports
-from shared.settings import StackSettings
+from stack.stack import Stack
+from stack.temporary import temporary_stack
 
 
 @dataclass
@@ -54,21 +53,12 @@ def running(
         environment["OMP_NUM_THREADS"] = str(threads)
     if model is not None:
         environment["DDSR_MODEL"] = str(model)
-    sender, receiver = free_ports(2)
+    start = time.perf_counter()
     with (
-        tempfile.TemporaryDirectory(prefix="ddsr-bench-") as folder,
         open(log or Path(os.devnull), "a") as stream,
+        temporary_stack(stream, worker_module=module, extra=environment, workers=workers) as stack,
     ):
-        settings = StackSettings(
-            state=Path(folder), sender_port=sender, receiver_port=receiver, metrics_port=0, workers=workers
-        )
-        stack = Stack(settings, stream, worker_module=module, extra=environment)
-        try:
-            start = time.perf_counter()
-            stack.start()
-            yield Measured(stack, time.perf_counter() - start)
-        finally:
-            stack.stop()
+        yield Measured(stack, time.perf_counter() - start)
 
 
 def spent(before: dict[str, float], after: dict[str, float], jobs: int) -> dict[str, float]:

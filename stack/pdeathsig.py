@@ -1,4 +1,4 @@
-"""`python -m cli.leash COMMAND...`: become COMMAND, and die with the process that started it.
+"""`python -m stack.pdeathsig COMMAND...`: become COMMAND, and die with the process that started it.
 
 Linux sends the chosen signal to a process whose parent is gone (`PR_SET_PDEATHSIG`); the setting survives
 `exec`. So a supervisor that is killed outright leaves nothing behind. Elsewhere this only becomes COMMAND.

@@ -1,4 +1,4 @@
-"""`python -m bench.nothing`: a worker whose core computes nothing, so that what is left is the stack itself.
+"""`python -m bench.noop_worker`: a worker whose core computes nothing, so that what is left is the stack itself.
 
 `DDSR_BENCH_PAUSE`: seconds that each batch sleeps, to keep a queue full without using a processor.
 """
