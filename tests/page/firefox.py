@@ -77,7 +77,10 @@ class Firefox:
 @contextmanager
 def firefox(program: str, scheme: str) -> Iterator[Firefox]:
     with tempfile.TemporaryDirectory(prefix="ddsr-", ignore_cleanup_errors=True) as profile:
-        wishes = {"layout.css.prefers-color-scheme.content-override": CONTENT_SCHEME[scheme], "ui.prefersReducedMotion": 1}
+        wishes = {
+            "layout.css.prefers-color-scheme.content-override": CONTENT_SCHEME[scheme],
+            "ui.prefersReducedMotion": 1,
+        }
         lines = [f'user_pref("{name}", {value});\n' for name, value in wishes.items()]
         (Path(profile) / "user.js").write_text("".join(lines))
         words = [program, "--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", profile]
