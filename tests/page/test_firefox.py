@@ -15,14 +15,14 @@ from tests.page.firefox import find_firefox, firefox
 
 pytestmark = pytest.mark.skipif(find_firefox() is None, reason="no Firefox here (Debian's package firefox-esr)")
 AXE_SCRIPT = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
+FOUND = """(one) => [one.violations.map((it) => [it.id, it.nodes.map((node) => node.html + node.failureSummary)]),
+  one.passes.length]"""
 Run = Callable[[str], Any]
 
 
 def accessible(run: Run) -> None:
     """axe finds nothing."""
-    found = run(
-        f"axe.run(document, {json.dumps(AXE)}).then((one) => [one.violations.map((it) => [it.id, it.nodes.map((node) => node.html + node.failureSummary)]), one.passes.length])"
-    )
+    found = run(f"axe.run(document, {json.dumps(AXE)}).then({FOUND})")
     assert found[0] == []
     assert found[1]
 
