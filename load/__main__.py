@@ -23,6 +23,7 @@ from load.accounts import Check, Ledger, answer_checks, equal, job_checks, scrap
 from load.sampler import Sampler, count_keys
 from services.common.keys import new_key
 from shared.jobs.rq import QueueKeys
+from shared.jobs.scripts import record_key
 from shared.settings import QueueSettings
 from stack.stack import Stack
 from stack.temporary import free_ports, temporary_stack
@@ -166,7 +167,7 @@ def _left_checks(stack: Stack) -> list[Check]:
         lists = QueueKeys.of(QueueSettings(queue=QUEUE))
         waiting = client.llen(lists.waiting) + client.llen(lists.intermediate)
         keys = count_keys(client)
-        lasting = [name for name in client.scan_iter(match="ddsr:job:*") if client.ttl(name) == -1]
+        lasting = [name for name in client.scan_iter(match=record_key("*")) if client.ttl(name) == -1]
     finally:
         client.close()
     return [
@@ -180,7 +181,7 @@ def _tombstone(stack: Stack, ledger: Ledger) -> int:
     """Bytes that an ended job's record takes in Redis; 0 where none is left to be measured."""
     client: Any = stack.redis()
     try:
-        sizes = (client.memory_usage(f"ddsr:job:{job}") for job in reversed(ledger.ends))
+        sizes = (client.memory_usage(record_key(job)) for job in reversed(ledger.ends))
         return int(next((size for size in sizes if size), 0))
     finally:
         client.close()

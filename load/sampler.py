@@ -11,6 +11,7 @@ import psutil
 import redis
 
 from shared.jobs.rq import queue_length
+from shared.jobs.scripts import PREFIX
 from shared.settings import QueueSettings
 
 MIB = 2**20
@@ -83,7 +84,7 @@ def count_keys(client: Any) -> dict[str, int]:
 
 
 def _kind(name: str) -> str:
-    if name.startswith("ddsr:job:"):
+    if name.startswith(PREFIX):
         tail = name.rsplit(":", 1)[1]
         return tail if tail in ("request", "result") else "record"
     return next((prefix for prefix in PREFIXES if name.startswith(prefix)), "other")

@@ -12,7 +12,6 @@ from shared.errors import (
     BrokenPicture,
     DdsrError,
     InvalidOption,
-    NoWorker,
     RecipeMismatch,
 )
 from shared.imaging import Limits, Pixels, decode_photograph, fit_square
@@ -34,16 +33,12 @@ async def fleet_of(context: Context) -> Fleet:
     """Ask the queue for its workers.
 
     Raises:
-        QueueUnavailable, QueueFull: Redis does not answer, or takes no writes.
+        QueueUnavailable: Redis does not answer.
         KeyFileError: the file of the workers' public keys cannot be used.
         NoWorker: there is no live worker, hence nobody to seal to and no size to fit to.
     """
-    health = await context.ask(context.store.health)
-    if health.trouble is not None:
-        raise health.trouble
-    if health.image_size is None:
-        raise NoWorker
-    return Fleet(health.image_size, health.models)
+    workers = await context.ask(context.store.workers)
+    return Fleet(workers[0].image_size, tuple(sorted({worker.model for worker in workers})))
 
 
 async def take_upload(context: Context, upload: UploadFile) -> bytes:

@@ -35,7 +35,7 @@ from shared.errors import (
 from shared.jobs import scripts
 from shared.jobs.connection import explain, remedy
 from shared.jobs.ids import issued, make_id
-from shared.jobs.model import IdempotencyClaim, JobResult, JobView, Kind, QueueHealth, Record, Request
+from shared.jobs.model import IdempotencyClaim, JobResult, JobView, Kind, QueueHealth, Record, Request, WorkerInfo
 from shared.jobs.rq import QueueKeys
 from shared.jobs.workers import Workers
 from shared.settings import QueueSettings
@@ -153,6 +153,15 @@ class JobStore:
             self._finish(keys=keys, args=[job_id, "", "cancelled", self._settings.tombstone_ttl, 1, "", "", b""])
         self._redis.delete(scripts.result_key(job_id))  # an ended job never gets another one
         return self.view(job_id, owner=owner)
+
+    @_available
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The live workers that this service trusts, one at least.
+
+        Raises:
+            NoWorker: there is none. KeyFileError: the file of their public keys cannot be used.
+        """
+        return self._workers.trusted()
 
     def health(self) -> QueueHealth:
         """See `Workers.health`."""

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from cli.leaks import file_items, redis_items, search
 from shared.jobs import HideRequest, JobStore, Picture
 from stack.redis_server import RedisServer
-from tests.worker.support import OWNER, face, make_store, pixels, recover_request, until, worker_process
+from tests.worker.support import OWNER, ended, face, make_store, pixels, recover_request, until, worker_process
 
 PROMPT = "canary-5d1e the red kite over Ullapool"
 WRONG = "canary-5d1f the black kite over Ullapool"
@@ -64,14 +64,14 @@ def test_nothing_readable_is_left(own_server: RedisServer, tmp_path: Path) -> No
         until(lambda: store.health().ready)
         done, poisoned, refused = (submit(store, text) for text in ("a cat", "poison", "too long"))
         all_of_it.look()
-        ends = [store.wait(job, owner=OWNER, timeout=60).state for job in (done, poisoned, refused)]
+        ends = [ended(store, job, 60).state for job in (done, poisoned, refused)]
         assert ends == ["done", "failed", "failed"]
         all_of_it.look()
         hidden = store.result(done, owner=OWNER)
         found = []
         for prompt in (PROMPT, WRONG):
             job = store.submit("recover", recover_request(hidden.picture, hidden.recipe, prompt=prompt), owner=OWNER)
-            store.wait(job.id, owner=OWNER, timeout=60)
+            ended(store, job.id, 60)
             all_of_it.look()
             found.append(pixels(store.result(job.id, owner=OWNER).picture))
         assert np.array_equal(found[0], CANARY)
@@ -82,7 +82,7 @@ def test_nothing_readable_is_left(own_server: RedisServer, tmp_path: Path) -> No
         process.wait(10)
         all_of_it.look()
     with worker_process(server, **variables) as process:
-        assert store.wait(retried, owner=OWNER, timeout=90).state == "done"
+        assert ended(store, retried, 90).state == "done"
         assert store.view(retried, owner=OWNER).attempts == 2
         crashing = submit(store, "crash")
         process.wait(60)

@@ -7,7 +7,17 @@ import pytest
 from shared.errors import PromptTooLong
 from shared.recipe import Recipe
 from stack.redis_server import RedisServer
-from tests.worker.support import OWNER, face, hide_request, make_store, pixels, recover_request, until, worker_process
+from tests.worker.support import (
+    OWNER,
+    ended,
+    face,
+    hide_request,
+    make_store,
+    pixels,
+    recover_request,
+    until,
+    worker_process,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,7 +33,7 @@ def test_hide_and_recover_with_torch(server: RedisServer, tmp_path: Path) -> Non
         requests = [hide_request("a photo of a cat", prompt=f"prompt {i}", seed=i, steps=3) for i in range(3)]
         jobs = [store.submit("hide", request, owner=OWNER) for request in requests]
         jobs.append(store.submit("hide", hide_request("x " * 128, steps=3), owner=OWNER))
-        ends = [store.wait(job.id, owner=OWNER, timeout=240) for job in jobs]
+        ends = [ended(store, job.id, 240) for job in jobs]
         assert [view.state for view in ends] == ["done", "done", "done", "failed"]
         with pytest.raises(PromptTooLong):
             store.result(jobs[3].id, owner=OWNER)
@@ -32,5 +42,5 @@ def test_hide_and_recover_with_torch(server: RedisServer, tmp_path: Path) -> Non
         assert recipe.model == store.health().models[0]
         assert recipe.steps == 3
         back = store.submit("recover", recover_request(hidden.picture, hidden.recipe, prompt="prompt 0"), owner=OWNER)
-        assert store.wait(back.id, owner=OWNER, timeout=240).state == "done"
+        assert ended(store, back.id, 240).state == "done"
         assert pixels(store.result(back.id, owner=OWNER).picture).shape == face().shape

@@ -13,7 +13,7 @@ import pytest
 from shared.jobs import JobStore, open_redis
 from shared.jobs.scripts import request_key
 from tests.fuzz.conftest import EXAMPLES, LONG, OWNER, Fleet
-from tests.worker.support import ROOT
+from tests.worker.support import ROOT, ended
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -78,7 +78,7 @@ def _assert_all_end(fleet: Fleet, jobs: set[str]) -> None:
     """Every accepted job ends, none with an error that nobody foresaw, and no sealed request stays behind."""
     with open_redis(fleet.queue) as connection:
         store = JobStore(connection, fleet.queue)
-        ends = [store.wait(job, owner=OWNER, timeout=240) for job in sorted(jobs)]
+        ends = [ended(store, job, 240, owner=OWNER) for job in sorted(jobs)]
         assert {view.state for view in ends} <= {"done", "cancelled", "expired", "failed"}
         assert "done" in {view.state for view in ends}
         assert {view.error_code for view in ends} <= {None, "prompt-too-long"}

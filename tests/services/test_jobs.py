@@ -45,7 +45,9 @@ def test_respond_async_of_a_job_that_was_quicker_than_the_answer(
     submit, store = context.store.submit, context.store
 
     def until_its_end(*arguments: Any, **options: Any) -> Any:
-        return store.wait(submit(*arguments, **options).id, owner=options["owner"], timeout=30)
+        job = submit(*arguments, **options).id
+        wait_until(lambda: store.view(job, owner=options["owner"]).terminal, bool)
+        return store.view(job, owner=options["owner"])
 
     monkeypatch.setattr(store, "submit", until_its_end)
     answer = client.post("/hide", **hide_form(), headers=ASYNC)

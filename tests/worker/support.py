@@ -107,10 +107,10 @@ def worker_process(
         process.wait(10)
 
 
-def ended(store: JobStore, job_id: str, seconds: float = 120.0) -> JobView:
+def ended(store: JobStore, job_id: str, seconds: float = 120.0, *, owner: str = OWNER) -> JobView:
     """The job once it has ended."""
-    until(lambda: store.view(job_id, owner=OWNER).terminal, seconds)
-    return store.view(job_id, owner=OWNER)
+    until(lambda: store.view(job_id, owner=owner).terminal, seconds)
+    return store.view(job_id, owner=owner)
 
 
 def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
