@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
@@ -187,7 +187,8 @@ class JobStore:
         record_ttl = settings.envelope_ttl + settings.tombstone_ttl
         name, fields = ([], {}) if claim is None else ([claim[0]], claim[1])
         stored = [part for pair in record.stored().items() for part in pair]
-        found = self._submit(
+        call = partial(
+            self._submit,
             keys=[scripts.record_key(job_id), scripts.request_key(job_id), self._queue, *name],
             args=[
                 *(job_id, settings.queue_limit, settings.queue_ttl + 1, record_ttl, settings.envelope_ttl),
@@ -195,6 +196,10 @@ class JobStore:
                 *(part for pair in fields.items() for part in pair),
             ],
         )
+        try:
+            found = call()
+        except redis.ConnectionError:  # the line broke, and Redis may have taken it: the script knows
+            found = call()
         if found[0] == b"full":
             raise QueueFull
         if found[0] == b"claimed":

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -204,11 +205,13 @@ def test_a_full_disk_under_the_append_only_file(cramped: Cluster, small_disk: Sm
 
 
 class Cut:
-    """Between a client and Redis: passes everything on, and hangs up instead of giving the answer to the next EXEC."""
+    """Between a client and Redis: passes everything on, and hangs up instead of giving the answer to the next
+    submission."""
 
     def __init__(self, path: Path, redis: Path) -> None:
         self.armed = False
         self.cuts = 0
+        self._cut: set[socket.socket] = set()
         self._redis = redis
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -229,12 +232,10 @@ class Cut:
     def _up(self, client: socket.socket, server: socket.socket) -> None:
         try:
             while data := client.recv(2**16):
-                if self.armed and b"EXEC\r\n" in data:
+                if self.armed and b"EVALSHA" in data and b":request" in data:
                     self.armed = False
                     self.cuts += 1
-                    server.sendall(data)
-                    client.shutdown(socket.SHUT_RDWR)
-                    return
+                    self._cut.add(server)
                 server.sendall(data)
         except OSError:
             pass
@@ -243,11 +244,13 @@ class Cut:
 
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         try:
-            while data := server.recv(2**16):
+            while (data := server.recv(2**16)) and server not in self._cut:
                 client.sendall(data)
         except OSError:
             pass
         finally:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
             client.close()
 
     def close(self) -> None:
@@ -260,6 +263,7 @@ def test_the_answer_to_a_submission_is_lost(staffed: Cluster, key: str) -> None:
     """Redis has taken the job, the line breaks before it says so: the job is there once."""
     path = staffed.folder / f"cut{key}.sock"
     cut = Cut(path, staffed.socket)
+    staffed.submit()  # so that Redis knows the script
     try:
         away = staffed.service("sender", REDIS_URL=f"unix://:{staffed.password}@{path}")
         with staffed.store() as store:
