@@ -38,14 +38,15 @@ def test_the_documentation_lists_every_problem_with_its_status() -> None:
 
 
 def test_a_problem_has_the_members_of_the_rfc() -> None:
-    body = describe(DdsrError("a detail"), request_id="1").model_dump(exclude_none=True)
+    request_id = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
+    body = describe(DdsrError("a detail"), request_id=request_id).model_dump(exclude_none=True)
     assert body == {
         "type": "urn:ddsr:problem:internal",
         "title": "Internal error",
         "status": 500,
         "code": "internal",
         "detail": "a detail",
-        "instance": "urn:uuid:1",
+        "instance": f"urn:uuid:{request_id}",
     }
 
 
