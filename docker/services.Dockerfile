@@ -9,6 +9,7 @@ COPY requirements/services.txt requirements/
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/services.txt
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared/*.py shared/
+COPY shared/jobs shared/jobs
 COPY services services
 # The command `ddsr` needs the package `cli`, which is not here.
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . && rm /opt/venv/bin/ddsr \

@@ -73,7 +73,7 @@ def messages() -> dict[str, bytes]:
     hide = HideRequest(picture, prompt, "a glacier", steps=3).pack(reply)
     recover = RecoverRequest(picture, prompt, RECIPE.to_text()).pack(reply)
     result = JobResult(b"png", "image/png", RECIPE.to_text(), 1.5).pack()
-    worker = {"name": "w", "public_key": reply, "model": "a" * 16, "image_size": 32, "webhooks": True, "started": 1.0}
+    worker = {"name": "w", "public_key": reply, "model": "a" * 16, "image_size": 32, "started": 1.0}
     packed = {"hide": hide, "recover": recover, "result": result}
     heads = {f"{name}.json": b"j" + data[8 : 8 + struct.unpack_from(">I", data)[0]] for name, data in packed.items()}
     heads["hide.json"] += b"\0" + picture.rgb

@@ -147,7 +147,7 @@ async def cancel(request: Request, view: Looked) -> Response:
     responses={
         200: {
             "description": "Events named by the state; one of `done`, `failed`, `cancelled`, `expired` ends",
-            "content": {"text/event-stream": {"example": EVENT_EXAMPLE}},
+            "content": {"text/event-stream": {"schema": {}, "example": EVENT_EXAMPLE}},
         },
         204: {"description": "`Last-Event-ID` names the end: there is nothing more to follow"},
         **problems(*KEYED, JobNotFound),

@@ -104,6 +104,14 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
+def quick_stack() -> Iterator[Stack]:
+    """The same with arithmetic in place of diffusion, for what the page says of each scheme: random weights carry no
+    face of `sealed`."""
+    with temporary_stack(io.StringIO(), worker_module="tests.worker.arithmetic") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
 def queue(shared_server: RedisServer) -> QueueSettings:
     return queue_settings(shared_server)
 
