@@ -243,6 +243,6 @@ def _finish_operation(operation: Document) -> None:
         response.setdefault("headers", {}).update(header_docs(*names))
         for media in response.get("content", {}).values():
             if media.pop("itemSchema", None):  # FastAPI's, for an event stream; OpenAPI has it from 3.2 on
-                media["schema"] = {"type": "string"}
+                media["schema"] = {}  # some tools take it for the stream's, some for an event's
     if "401" in operation["responses"]:
         operation["security"] = SECURITY

@@ -74,6 +74,8 @@ def _make_valid(body: dict[str, Any], field: str, digest: bytes) -> None:
     if field == "image":
         body["disguise_prompt"] = "a " + _plain(body.get("disguise_prompt"))
         body["steps"] = 1 + digest[2] % MOST_STEPS
+        for option in ("scheme", "channel", "face_size"):  # of which a schema cannot say which go together
+            body.pop(option, None)
         choices = SQUARE if body.get("crop") == "none" else FACES
         body[field] = Binary(choices[digest[1] % len(choices)])
     else:
