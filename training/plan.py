@@ -27,7 +27,7 @@ from shared.diffusion.drawing import draw
 from shared.diffusion.keying import GROUP
 from shared.diffusion.model import EXTRAS, DiffusionModel, Extras
 from shared.diffusion.pipeline import face_noise, stego_latents, stego_noise
-from training.captions import caption
+from training.captions import PERSON, caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 
 Array = NDArray[np.float64]
@@ -45,6 +45,7 @@ class PlanConfig:
     contrast: float = 0.75
     guidance: float = 3.0
     guidance_floor: float = 4.0
+    guidance_against: str = PERSON
     temperature: float = 0.7
     temperature_start: float = 0.5
     faces: int = 64

@@ -49,6 +49,7 @@ class Extras:
             coordinate of the DCT (frames.py); None: 0 and 1.
         guidance: of the disguise walk, above the noise level `guidance_floor` (Ho and Salimans, 2022): the noise is
             predicted as without + guidance (with - without the prompt), both by sender and receiver. 1: none.
+        guidance_against: the text that stands for no prompt there. What it names, stegos are led away from.
         temperature: of the stego's noise in its least reliable coordinates; it rises in a straight line to 1 at the
             share `temperature_start` of the stego order. Less makes calmer pictures that carry less.
         face_order, stego_order: coordinates of the mixing (keying.py), most valuable and most reliable first.
@@ -67,6 +68,7 @@ class Extras:
     stego_knee: float | None = None
     guidance: float = 1.0
     guidance_floor: float = 0.0
+    guidance_against: str = ""
     temperature: float = 1.0
     temperature_start: float = 1.0
     face_mean: list[float] | None = None

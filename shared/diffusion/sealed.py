@@ -56,7 +56,7 @@ def rate_of(model: DiffusionModel, index: int) -> Rate:
 
 
 def first_rate(model: DiffusionModel, channel: str) -> int:
-    """The rate of the first draw for a channel, as measured with the model: nine of ten draws survive at it."""
+    """The rate of the first draw for a channel, as measured with the model, or the channel's plain noise."""
     starts = model.extras.channel_start or {}
     return list(CHANNELS).index(channel) * STEPS + starts.get(channel, round(-2 * LOWEST))
 

@@ -182,7 +182,7 @@ def disguise_walk(
     solver = solver_named(options.resolved_solver)
     levels = levels_of(model, options, e.stego_floor, e.stego_depth, e.stego_knee)
     guided = solver.whitened and e.guidance != 1
-    both = torch.cat([text, model.embed([""]).expand_as(text)]) if guided else text
+    both = torch.cat([text, model.embed([e.guidance_against]).expand_as(text)]) if guided else text
 
     def eps(x: Tensor, sigma: float) -> Tensor:
         if not guided or sigma < e.guidance_floor:
