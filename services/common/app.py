@@ -11,16 +11,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from pydantic.fields import FieldInfo
 from starlette.formparsers import MultiPartParser
 
-from services.common import health, jobs
+from services.common import health, job_routes
+from services.common.completions import Completions
 from services.common.context import Context
-from services.common.ends import Ends
 from services.common.handlers import install_handlers
 from services.common.keys import load_keys
-from services.common.limits import RateLimits
 from services.common.logs import make_log
 from services.common.metrics import ServiceMetrics
-from services.common.middleware import BodyLimit, Envelope, HeadAsGet, Linger, QueryGuard
+from services.common.middleware import BodyLimit, HeadAsGet, Linger, QueryGuard, RequestContext
 from services.common.openapi import install_openapi
+from services.common.rate_limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import JobStore, Kind, open_redis
 from shared.settings import QueueSettings
@@ -62,7 +62,7 @@ def build_app(
         limits=RateLimits(connection, settings),
         metrics=ServiceMetrics(service, version),
         log=log,
-        ends=Ends(queue, log),
+        completions=Completions(queue, log),
         fields=frozenset(fields),
         files=frozenset(name for name, field in fields.items() if field.annotation is UploadFile),
     )
@@ -71,7 +71,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.log.info("start", version=version, keys=len(context.keys.entries))
-        async with context.ends.heard():
+        async with context.completions.subscribed():
             yield
         connection.close()
         context.log.info("stop")
@@ -87,7 +87,7 @@ def build_app(
         redirect_slashes=False,  # a redirect would send a secret body twice
         middleware=[
             Middleware(Linger),
-            Middleware(Envelope, metrics=context.metrics, log=context.log),
+            Middleware(RequestContext, metrics=context.metrics, log=context.log),
             *_cross_origin(settings.allow_origins),
             Middleware(HeadAsGet),
             Middleware(QueryGuard, fields=fields),
@@ -96,7 +96,7 @@ def build_app(
     )
     app.state.context = context
     install_handlers(app)
-    for part in (router, jobs.router, health.router, health.metrics_router):
+    for part in (router, job_routes.router, health.router, health.metrics_router):
         app.include_router(part)
     install_openapi(app, settings)
     return app

@@ -11,11 +11,11 @@ import anyio
 from anyio import to_thread
 from fastapi import Request
 
-from services.common.ends import Ends
-from services.common.keys import KeyRing
-from services.common.limits import RateLimits
+from services.common.completions import Completions
+from services.common.keys import ApiKeys
 from services.common.logs import Log
 from services.common.metrics import ServiceMetrics
+from services.common.rate_limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import JobStore, Kind, QueueHealth
 
@@ -38,11 +38,11 @@ class Context:
     service: str
     settings: ServiceSettings
     store: JobStore
-    keys: KeyRing
+    keys: ApiKeys
     limits: RateLimits
     metrics: ServiceMetrics
     log: Log
-    ends: Ends
+    completions: Completions
     fields: frozenset[str]  # of the form, and those of them that are files
     files: frozenset[str]
     uploads: Counter[str] = field(default_factory=Counter)  # by owner, as is `waiting`
@@ -52,7 +52,7 @@ class Context:
     _look: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     _seen: tuple[float, QueueHealth] | None = None
 
-    async def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_redis(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one short blocking call to Redis off the event loop."""
         return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._redis)
 
@@ -76,7 +76,7 @@ class Context:
         finally:
             self.waiting[owner] -= free
 
-    async def compute(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_decoding(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run picture decoding off the event loop."""
         return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._decode)
 

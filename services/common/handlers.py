@@ -29,7 +29,7 @@ _FRAMEWORK: Mapping[int, tuple[type[DdsrError], str]] = {
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every foreseen error of `app` as a problem; unforeseen ones end in `middleware.Envelope`."""
+    """Answer every foreseen error of `app` as a problem; unforeseen ones end in `middleware.RequestContext`."""
     app.add_exception_handler(DdsrError, _deliberate)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _validation)

@@ -3,15 +3,15 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from services.common.auth import MetricsRoute
 from services.common.context import context_of
-from services.common.guard import KeyedRoute
 from services.common.openapi import problems
 from services.common.problems import NotReady, Unauthenticated
 from services.common.schemas import Alive, Version
 from shared.errors import KeyFileError
 
 router = APIRouter(tags=["service"])
-metrics_router = APIRouter(tags=["service"], route_class=KeyedRoute)
+metrics_router = APIRouter(tags=["service"], route_class=MetricsRoute)
 METRICS_EXAMPLE = 'ddsr_http_requests_total{method="POST",route="/hide",status="200"} 3.0\n'
 
 
@@ -67,4 +67,4 @@ async def version(request: Request) -> Version:
 async def metrics(request: Request) -> Response:
     """Routes, statuses, codes and counts; no owner, job id or content. Asks for a key where keys are set."""
     context = context_of(request)
-    return Response(await context.ask(context.metrics.render), media_type=CONTENT_TYPE_LATEST)
+    return Response(await context.run_redis(context.metrics.render), media_type=CONTENT_TYPE_LATEST)

@@ -22,7 +22,7 @@ Entry = tuple[str, bytes]
 
 
 @dataclass(frozen=True)
-class KeyRing:
+class ApiKeys:
     """Names and SHA-256 digests of the valid keys; empty where none are asked for.
 
     `entries` are callers, `scrapers` may read /metrics only.
@@ -43,7 +43,7 @@ class KeyRing:
         return _find(self.scrapers, presented)
 
 
-def load_keys(settings: ServiceSettings) -> KeyRing:
+def load_keys(settings: ServiceSettings) -> ApiKeys:
     """Keys of the settings and of their file.
 
     Raises:
@@ -54,7 +54,7 @@ def load_keys(settings: ServiceSettings) -> KeyRing:
         lines += _lines(settings.api_keys_file)
     found = [_entry(number, line) for number, line in enumerate(lines, 1)]
     callers, scrapers = (tuple(entry for entry, only in found if only is which) for which in (False, True))
-    return KeyRing(callers, scrapers)
+    return ApiKeys(callers, scrapers)
 
 
 def new_key(name: str, *, metrics: bool = False) -> tuple[str, str]:

@@ -31,7 +31,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
-class Envelope:
+class RequestContext:
     """Outermost: request id, security headers, one log line, metrics, the last resort for unforeseen errors.
 
     A caller's `X-Request-ID` is taken up where it is letters, digits and `._-`, at most 64 of them; else the request

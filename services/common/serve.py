@@ -11,7 +11,7 @@ from typing import TypeVar
 import uvicorn
 from fastapi import FastAPI
 
-from services.common.guard import is_loopback
+from services.common.auth import is_loopback
 from services.common.keys import load_keys
 from services.common.logs import configure_libraries
 from services.common.memory import give_back_large_blocks

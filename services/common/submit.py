@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from services.common.answers import answer, cropped, settle
 from services.common.context import Context
 from services.common.preferences import Preference, accept_of, choose_media_type, parse_prefer
 from services.common.problems import NotAcceptable
+from services.common.responses import cropped, respond, wait_for_completion
 from shared.faces import Box
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
@@ -93,13 +93,15 @@ async def submit(
     """
     claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
     owner = request.state.owner
-    view = await context.ask(context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook)
+    view = await context.run_redis(
+        context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook
+    )
     request.state.slot.release()
     request.state.job = view.id
     if not view.replayed:
         context.metrics.jobs.labels(context.kind).inc()
     preference = preference_of(request, context)
-    view = await settle(request, context, view, preference.seconds)
+    view = await wait_for_completion(request, context, view, preference.seconds)
     if not view.terminal and claim is None and webhook is None and await request.is_disconnected():
-        view = await context.ask(context.store.cancel, view.id, owner=owner)
-    return cropped(await answer(request, context, view, preference, crop), crop)
+        view = await context.run_redis(context.store.cancel, view.id, owner=owner)
+    return cropped(await respond(request, context, view, preference, crop), crop)

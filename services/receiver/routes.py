@@ -4,17 +4,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response
 
+from services.common.auth import AuthenticatedRoute
 from services.common.context import Context, context_of
-from services.common.guard import GuardedRoute
-from services.common.intake import check_prompt, fleet_of, is_sealed, take_picture, take_recipe, take_upload
 from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
+from services.common.uploads import check_prompt, fleet_of, is_sealed, take_picture, take_recipe, take_upload
 from services.receiver.schemas import RecoverForm
 from shared.errors import MissingRecipe, NotAuthentic, RecipeError, RecipeMismatch
 from shared.jobs import RecoverRequest
 
-router = APIRouter(tags=["recover"], route_class=GuardedRoute)
+router = APIRouter(tags=["recover"], route_class=AuthenticatedRoute)
 EXAMPLE: dict[str, Any] = {
     "stego": "@stego.png",
     "identity_prompt": EXAMPLE_PROMPT,
@@ -59,9 +59,9 @@ async def _read(request: Request, context: Context, form: RecoverForm, preferenc
     chosen = picture_format(request, None, preference)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.stego)
-    scaled = await context.compute(is_sealed, form.recipe, data)
+    scaled = await context.run_decoding(is_sealed, form.recipe, data)
     picture = await take_picture(context, data, fleet.size, scaled=scaled)
-    recipe = await context.compute(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
+    recipe = await context.run_decoding(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
     prompt = form.identity_prompt
     check_prompt(prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt, recipe.version)
     return RecoverRequest(picture, prompt, recipe.to_text(), chosen, form.decoy)

@@ -4,20 +4,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response
 
+from services.common.auth import AuthenticatedRoute
 from services.common.context import Context, context_of
-from services.common.guard import GuardedRoute
-from services.common.intake import check_prompt, check_steps, decoding, fleet_of, limits_of, take_upload
 from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
 from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
+from services.common.uploads import check_prompt, check_steps, decoding, fleet_of, limits_of, take_upload
 from services.sender.schemas import HideForm
 from shared.errors import ChannelTooPoor, NoFace, SeveralFaces
 from shared.faces import Box, FaceCrop, decode_and_fit
 from shared.jobs import HideRequest, Picture
 from shared.limits import channel_and_size
 
-router = APIRouter(tags=["hide"], route_class=GuardedRoute)
+router = APIRouter(tags=["hide"], route_class=AuthenticatedRoute)
 EXAMPLE: dict[str, Any] = {
     "image": "@examples/portrait.jpg",
     "identity_prompt": EXAMPLE_PROMPT,
@@ -63,7 +63,7 @@ async def _read(
     channel, size = channel_and_size(scheme, form.channel, form.face_size, chosen)
     fleet = await fleet_of(context)
     data = await take_upload(context, form.image)
-    picture, box = await context.compute(_fitted, context, data, size or fleet.size, form.crop)
+    picture, box = await context.run_decoding(_fitted, context, data, size or fleet.size, form.crop)
     job = HideRequest(
         picture, form.identity_prompt, form.disguise_prompt, scheme, steps=steps, channel=channel, format=chosen
     )

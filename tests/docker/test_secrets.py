@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 
 from services.common.keys import load_keys
-from services.common.limits import RateLimits
+from services.common.rate_limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import open_redis
 from shared.jobs.rq import QueueKeys

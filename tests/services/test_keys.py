@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.guard import is_loopback
-from services.common.keys import KeyRing, load_keys, main, new_key
+from services.common.auth import is_loopback
+from services.common.keys import ApiKeys, load_keys, main, new_key
 from services.common.serve import refusal
 from services.common.settings import ServiceSettings
 from tests.services.conftest import DISGUISE, PROMPT, Clients, hide_form
@@ -56,7 +56,7 @@ def test_the_command_prints_a_usable_key(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_no_keys_means_none_are_asked_for() -> None:
-    assert not KeyRing()
+    assert not ApiKeys()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from services.common.limits import KEY_PREFIX
+from services.common.rate_limits import KEY_PREFIX
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
 from stack.redis_server import RedisServer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.answers import FIRST_POLL, LAST_POLL, pause_before
+from services.common.responses import FIRST_POLL, LAST_POLL, pause_before
 from shared.jobs import JobView
 
 

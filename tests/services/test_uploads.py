@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from services.common.context import Context
-from services.common.intake import check_prompt, check_steps, take_recipe, upright_picture
 from services.common.settings import ServiceSettings
+from services.common.uploads import check_prompt, check_steps, take_recipe, upright_picture
 from shared.errors import (
     BrokenPicture,
     DdsrError,
@@ -62,7 +62,7 @@ def test_what_a_decoder_raises_is_not_repeated(error: Exception, monkeypatch: py
     def raising(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("services.common.intake.decode_photograph", raising)
+    monkeypatch.setattr("services.common.uploads.decode_photograph", raising)
     with pytest.raises(BrokenPicture) as caught:
         upright_picture(context(), b"", 32)
     assert "canary" not in str(caught.value)

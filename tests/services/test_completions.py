@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from services.common.ends import Ends, cancelled
+from services.common.completions import Completions, cancel
 from services.common.logs import make_log
 from services.sender.app import SenderSettings, create_app
 from shared.jobs.scripts import ENDED
@@ -21,13 +21,13 @@ from tests.services.conftest import Clients, hide_form, wait_until
 SLOW = "a photo of an old man pause:0.3"  # seconds of each of five steps
 
 
-def ends(client: TestClient) -> Ends:
-    found: Ends = client.app.state.context.ends  # type: ignore[attr-defined]
+def completions(client: TestClient) -> Completions:
+    found: Completions = client.app.state.context.completions  # type: ignore[attr-defined]
     return found
 
 
 def listening(client: TestClient) -> TestClient:
-    wait_until(lambda: ends(client).listening, bool)
+    wait_until(lambda: completions(client).listening, bool)
     return client
 
 
@@ -53,7 +53,7 @@ def test_a_waiting_request_looks_at_its_job_before_it_listens_and_at_the_end(
 
 def test_a_request_that_hears_nothing_asks(sender: Clients, shared_server: RedisServer) -> None:
     client = listening(sender())
-    ends(client).listening = False  # as while Redis is away; the listener sets it when it is back
+    completions(client).listening = False  # as while Redis is away; the listener sets it when it is back
     before = looks(shared_server)
     assert hide(client).status_code == 200
     assert looks(shared_server) - before > 8
@@ -64,7 +64,7 @@ def test_a_listener_that_lost_its_connection_listens_again(sender: Clients, shar
     with ThreadPoolExecutor() as pool, shared_server.client() as admin:
         answer = pool.submit(hide, client)
         wait_until(lambda: admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"), bool)
-        wait_until(lambda: ends(client).listening, lambda is_on: not is_on)
+        wait_until(lambda: completions(client).listening, lambda is_on: not is_on)
         assert answer.result(60).status_code == 200
     assert hide(listening(client)).status_code == 200
 
@@ -73,7 +73,7 @@ def test_forged_word_of_an_end_ends_nothing(sender: Clients, shared_server: Redi
     client = listening(sender())
     with ThreadPoolExecutor() as pool, shared_server.client() as admin:
         answer = pool.submit(hide, client)
-        waits = ends(client)._waits
+        waits = completions(client)._waits
         wait_until(lambda: list(waits), bool)
         job = next(iter(waits))
         for word in (job, "", "\ud800".encode("utf-8", "surrogatepass"), b"\xff" * 1000):
@@ -88,7 +88,7 @@ def test_a_service_starts_and_stops_while_redis_is_away(address: str) -> None:
     with TestClient(create_app(SenderSettings(), QueueSettings(redis_url=address))) as client:
         assert client.get("/livez").status_code == 200
         time.sleep(0.1)  # for its first try
-        assert not ends(client).listening
+        assert not completions(client).listening
 
 
 async def outcomes(server: RedisServer, count: int, seed: int) -> list[bool]:
@@ -97,7 +97,7 @@ async def outcomes(server: RedisServer, count: int, seed: int) -> list[bool]:
     moments = random.Random(seed)
 
     async def one() -> bool:
-        async with Ends(settings, make_log("sender", "error"), turn=0.02).heard():
+        async with Completions(settings, make_log("sender", "error"), read_timeout=0.02).subscribed():
             await asyncio.sleep(moments.uniform(0.0, 0.12))
         return True
 
@@ -122,7 +122,7 @@ def test_a_task_that_eats_its_cancellations_ends_all_the_same() -> None:
         task = asyncio.create_task(deaf(times))
         await asyncio.sleep(0)
         try:
-            await cancelled(task, seconds)
+            await cancel(task, seconds)
         finally:
             for _ in range(times):
                 task.cancel()
@@ -134,13 +134,13 @@ def test_a_task_that_eats_its_cancellations_ends_all_the_same() -> None:
 
 
 def test_what_ended_a_listener_is_raised_at_the_end_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Ends(QueueSettings(), make_log("sender", "error"))
+    found = Completions(QueueSettings(), make_log("sender", "error"))
 
     async def broken() -> None:
         raise ValueError
 
     async def block() -> None:
-        async with found.heard():
+        async with found.subscribed():
             await asyncio.sleep(0)
 
     monkeypatch.setattr(found, "listen", broken)

@@ -1,4 +1,4 @@
-"""Ends of jobs, heard from Redis as they happen, so that requests that wait need not ask it often."""
+"""Completions of jobs, published by Redis as they happen, so that requests that wait need not ask it often."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from shared.jobs import open_asyncio_redis
 from shared.jobs.scripts import ENDED
 from shared.settings import QueueSettings
 
-PAUSE = 1.0  # seconds before another try to listen
-TURN = 5.0  # seconds for which one reading of the subscription waits
-AGAIN = 0.2  # seconds between two cancellations of a listener
-PATIENCE = 3.0  # for which it is cancelled; longer than redis-py takes to close a connection
+RECONNECT_PAUSE = 1.0  # seconds before another try to listen
+READ_TIMEOUT = 5.0  # seconds for which one reading of the subscription waits
+CANCEL_PAUSE = 0.2  # seconds between two cancellations of a listener
+CANCEL_TIMEOUT = 3.0  # seconds; longer than redis-py takes to close a connection
 
 
-async def cancelled(task: asyncio.Task[None], seconds: float) -> None:
+async def cancel(task: asyncio.Task[None], seconds: float) -> None:
     """Cancel a task until it has ended. Once is not enough: redis-py's reading of a subscription swallows a
     cancellation that comes in the moment of its own time-out.
 
@@ -32,21 +32,21 @@ async def cancelled(task: asyncio.Task[None], seconds: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("a task cannot be cancelled")
         task.cancel()
-        await asyncio.wait({task}, timeout=AGAIN)
+        await asyncio.wait({task}, timeout=CANCEL_PAUSE)
 
 
-class End:
-    """A wait for the end of one job."""
+class Completion:
+    """A wait for the completion of one job."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self._event.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Whether word of the end came meanwhile. It is no more than a reason to look at the job: anybody who reaches
-        Redis can send it."""
+        """Whether the completion was published meanwhile. It is no more than a reason to look at the job: anybody who
+        reaches Redis can publish it."""
         try:
             await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
@@ -55,30 +55,30 @@ class End:
         return True
 
 
-class Ends:
-    """One of an app, in its event loop. While `listening` is false, nobody hears of any end."""
+class Completions:
+    """One of an app, in its event loop. While `listening` is false, nobody is notified."""
 
-    def __init__(self, settings: QueueSettings, log: Log, *, turn: float = TURN) -> None:
-        self._turn = turn
+    def __init__(self, settings: QueueSettings, log: Log, *, read_timeout: float = READ_TIMEOUT) -> None:
+        self._read_timeout = read_timeout
         self._settings = settings
         self._log = log
-        self._waits: defaultdict[str, set[End]] = defaultdict(set)
+        self._waits: defaultdict[str, set[Completion]] = defaultdict(set)
         self.listening = False
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[End]:
-        """Ends before this call are not heard of."""
-        end = End()
-        self._waits[job_id].add(end)
+    def watch(self, job_id: str) -> Iterator[Completion]:
+        """A completion before this call is not noticed."""
+        completion = Completion()
+        self._waits[job_id].add(completion)
         try:
-            yield end
+            yield completion
         finally:
-            self._waits[job_id].discard(end)
+            self._waits[job_id].discard(completion)
             if not self._waits[job_id]:
                 del self._waits[job_id]
 
     @asynccontextmanager
-    async def heard(self) -> AsyncIterator[None]:
+    async def subscribed(self) -> AsyncIterator[None]:
         """Listen for the length of the block. What ended the listener before its time is raised at the block's end,
         and TimeoutError when it cannot be ended.
         """
@@ -86,7 +86,7 @@ class Ends:
         try:
             yield
         finally:
-            await cancelled(listener, PATIENCE)
+            await cancel(listener, CANCEL_TIMEOUT)
         if not listener.cancelled():
             listener.result()
 
@@ -99,21 +99,21 @@ class Ends:
                     async with client.pubsub() as stream:
                         await stream.subscribe(ENDED)
                         while True:
-                            self._hear(await stream.get_message(timeout=self._turn))
+                            self._receive(await stream.get_message(timeout=self._read_timeout))
                 except (redis.RedisError, OSError) as error:
                     if self.listening:
                         self._log.warning("subscription-lost", error=type(error).__name__)
                 self.listening = False
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(RECONNECT_PAUSE)
         finally:
             self.listening = False
             await client.aclose()
 
-    def _hear(self, message: dict[str, Any] | None) -> None:
+    def _receive(self, message: dict[str, Any] | None) -> None:
         if message is None:
             return
         if message["type"] == "subscribe":
             self.listening = True
         elif message["type"] == "message":
-            for end in self._waits.get(message["data"].decode(errors="replace"), ()):
-                end.tell()
+            for completion in self._waits.get(message["data"].decode(errors="replace"), ()):
+                completion.notify()

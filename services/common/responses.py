@@ -1,4 +1,4 @@
-"""From a job to an HTTP answer, and the waiting in between."""
+"""From a job to an HTTP response, and the waiting in between."""
 
 import time
 
@@ -17,10 +17,10 @@ from shared.jobs.model import MEDIA_TYPES
 
 FIRST_POLL = 0.01  # seconds
 LAST_POLL = 0.5
-SPARE_POLL = 2.0  # while ends are heard of: word of one may get lost
+SPARE_POLL = 2.0  # while completions are published to us: a message may get lost
 
 
-async def settle(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
+async def wait_for_completion(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
     """Wait until the job has ended, `seconds` are over or the client is gone. Holds no thread. Of an owner for whom
     `max_waiting` others wait, nobody waits.
 
@@ -28,26 +28,26 @@ async def settle(request: Request, context: Context, view: JobView, seconds: flo
         QueueUnavailable: Redis did not answer to the last question. Until the time is over it is asked again.
     """
     with context.place(request.state.owner) as free:
-        return await _settled(request, context, view, seconds if free else 0.0)
+        return await _watch_until_completion(request, context, view, seconds if free else 0.0)
 
 
-async def _settled(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
-    """The first look is for an end before `watch`. From then on word of the end comes by itself, or, while nothing can
-    be heard, is asked for."""
+async def _watch_until_completion(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
+    """The first look is for a completion before `watch`. From then on it is published, or, while the subscription is
+    broken, asked for."""
     start = current_time()
     deadline, due = start + seconds, start
     away: QueueUnavailable | None = None
-    with context.ends.watch(view.id) as end:
+    with context.completions.watch(view.id) as completion:
         while not view.terminal and (left := deadline - current_time()) > 0:
-            told = await end.wait(min(pause_before(view, current_time() - start, time.time()), left))
+            told = await completion.wait(min(pause_before(view, current_time() - start, time.time()), left))
             if await request.is_disconnected():
                 break
             now = current_time()
-            if context.ends.listening and not told and now < min(due, deadline):
+            if context.completions.listening and not told and now < min(due, deadline):
                 continue
             due = now + SPARE_POLL
             try:
-                view, away = await context.ask(context.store.view, view.id, owner=request.state.owner), None
+                view, away = await context.run_redis(context.store.view, view.id, owner=request.state.owner), None
             except QueueUnavailable as error:
                 away = error
     if away is not None:
@@ -64,14 +64,14 @@ def pause_before(view: JobView, waited: float, now: float) -> float:
     return min(max(pause, FIRST_POLL), LAST_POLL)
 
 
-async def answer(
+async def respond(
     request: Request, context: Context, view: JobView, preference: Preference, crop: Box | None = None
 ) -> Response:
     """The picture of a finished job, the error of a failed one, else 202 with the job's address."""
     applied = {"Preference-Applied": preference.applied} if preference.applied else {}
     if not view.terminal or (preference.at_once and not (view.replayed and takes_pictures(request))):
         return accepted(context, view, applied, crop)
-    result = await context.ask(context.store.result, view.id, owner=request.state.owner)
+    result = await context.run_redis(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, result, applied)
 
 

@@ -37,7 +37,7 @@ async def fleet_of(context: Context) -> Fleet:
         KeyFileError: the file of the workers' public keys cannot be used.
         NoWorker: there is no live worker, hence nobody to seal to and no size to fit to.
     """
-    workers = await context.ask(context.store.workers)
+    workers = await context.run_redis(context.store.workers)
     return Fleet(workers[0].image_size, tuple(sorted({worker.model for worker in workers})))
 
 
@@ -55,9 +55,9 @@ async def take_picture(context: Context, data: bytes, size: int, *, scaled: bool
     `scaled`: bring a square of another size to the model's.
     """
     if not scaled:
-        return Picture.from_array(await context.compute(upright_picture, context, data, size))
-    pixels = await context.compute(upright_picture, context, data)
-    return Picture.from_array(await context.compute(fit_square, pixels, size))
+        return Picture.from_array(await context.run_decoding(upright_picture, context, data, size))
+    pixels = await context.run_decoding(upright_picture, context, data)
+    return Picture.from_array(await context.run_decoding(fit_square, pixels, size))
 
 
 def upright_picture(context: Context, data: bytes, size: int | None = None) -> Pixels:

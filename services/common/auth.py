@@ -32,35 +32,35 @@ class UploadSlot:
             self._uploads[self._owner] -= 1
 
 
-class GuardedRoute(APIRoute):
-    """A route whose guard runs before the form is read: a stranger cannot make us take an upload."""
+class AuthenticatedRoute(APIRoute):
+    """A route that identifies the caller before the form is read: a stranger cannot make us take an upload."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def authenticated(request: Request) -> Response:
             context = context_of(request)
             owner = request.state.owner = identify(request, context)
             upload = request.method == "POST"
-            await context.ask(context.limits.check, "submit" if upload else "poll", owner)
+            await context.run_redis(context.limits.check, "submit" if upload else "poll", owner)
             return await (_upload(request, context, handle) if upload else handle(request))
 
-        return guarded
+        return authenticated
 
 
-class KeyedRoute(APIRoute):
+class MetricsRoute(APIRoute):
     """A route that asks for a key where keys are set, a scraper's or a caller's, unless the metrics are open."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def authenticated(request: Request) -> Response:
             context = context_of(request)
             if not (context.settings.metrics_open or context.keys.scraper(_presented(request))):
                 request.state.owner = identify(request, context)
             return await handle(request)
 
-        return guarded
+        return authenticated
 
 
 def identify(request: Request, context: Context) -> str:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Requ
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from services.common.answers import picture, settle
+from services.common.auth import AuthenticatedRoute
 from services.common.context import context_of
-from services.common.guard import GuardedRoute
 from services.common.openapi import EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
 from services.common.problems import InvalidRequest, NotAcceptable, RateLimited
+from services.common.responses import picture, wait_for_completion
 from services.common.schemas import Job
 from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavailable
 from shared.jobs import JobView
@@ -26,7 +26,7 @@ EVENT_EXAMPLE = (
 EVENT_PAUSE = 0.25  # seconds between two looks at a job that somebody follows
 _ID = re.compile(r"[0-9a-f]{32}")
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=GuardedRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
 JobId = Annotated[
     str,
     Path(
@@ -46,7 +46,7 @@ async def look(request: Request, job_id: JobId) -> JobView:
     if _ID.fullmatch(job_id) is None:
         raise JobNotFound
     context = context_of(request)
-    view = await context.ask(context.store.view, job_id, owner=request.state.owner)
+    view = await context.run_redis(context.store.view, job_id, owner=request.state.owner)
     if view.kind != context.kind:
         raise JobNotFound
     request.state.job = view.id
@@ -97,7 +97,7 @@ async def show(
     """Answers at once, or, with `wait`, as soon as the job has ended or the seconds are over."""
     context = context_of(request)
     seconds = min(wait, context.settings.max_wait)
-    return Job.of(await settle(request, context, view, seconds))
+    return Job.of(await wait_for_completion(request, context, view, seconds))
 
 
 @router.get(
@@ -119,7 +119,7 @@ async def result(request: Request, view: Looked) -> Response:
     context = context_of(request)
     if getattr(request.state, "head", False):
         return _promised(view)
-    found = await context.ask(context.store.result, view.id, owner=request.state.owner)
+    found = await context.run_redis(context.store.result, view.id, owner=request.state.owner)
     return picture(request, view.id, found, {})
 
 
@@ -135,7 +135,7 @@ async def cancel(request: Request, view: Looked) -> Response:
     dropped at once: its state is `expired`. Any other end stays as it is.
     """
     context = context_of(request)
-    ended = await context.ask(context.store.cancel, view.id, owner=request.state.owner)
+    ended = await context.run_redis(context.store.cancel, view.id, owner=request.state.owner)
     return JSONResponse(Job.of(ended).model_dump(mode="json"))
 
 
@@ -162,7 +162,7 @@ async def events(request: Request, view: Followed) -> AsyncIterator[ServerSentEv
     while not view.terminal and current_time() < deadline:
         await sleep(EVENT_PAUSE)
         try:
-            new = await context.ask(context.store.view, view.id, owner=owner)
+            new = await context.run_redis(context.store.view, view.id, owner=owner)
         except (JobNotFound, QueueUnavailable):
             return  # the client's reconnection gets the proper status
         if new != view:
