@@ -66,7 +66,8 @@ class Reaped:
 class Lease:
     """Thread-safe. Methods raise redis.RedisError while Redis is away.
 
-    A job is held for `seconds` after it was taken, and after each `beat`; then `reap` gives it to another.
+    A job is held for `seconds` after it was taken, and after each `beat`, and half as long again after a `reap` that
+    found it silent; the next one gives it to another.
     """
 
     def __init__(
@@ -165,8 +166,8 @@ class Lease:
         `stuck_after` seconds, or that waited too long. The only place that decides so.
         """
         settings = self._settings
-        times = [settings.queue_ttl + 1, stuck_after, settings.tombstone_ttl]
-        found = self._reap(keys=self._lists, args=[settings.retries + 1, *times, WorkerLost.code, _LOST])
+        times, grace = [settings.queue_ttl + 1, stuck_after, settings.tombstone_ttl], max(1, self._seconds // 2)
+        found = self._reap(keys=self._lists, args=[settings.retries + 1, *times, WorkerLost.code, _LOST, grace])
         return [Reaped(name.decode(errors="replace"), _kind(kind), state.decode()) for name, kind, state in found]
 
     def queued(self) -> int:

@@ -157,8 +157,8 @@ class Record:
     """A job as Redis keeps it: every field there is. What is not known yet, or not any more, is None.
 
     Times are seconds since the epoch. `execution` and `worker` are those of the present attempt. `seen`: when a look
-    found the id taken out of the queue and not begun; `returns`: how often such an id was put back. `webhook` is sealed
-    and goes once the webhook was told, or given up.
+    found the id taken out of the queue and not begun, or its worker silent; `returns`: how often an id of the first
+    sort was put back. `webhook` is sealed and goes once the webhook was told, or given up.
     """
 
     kind: Kind

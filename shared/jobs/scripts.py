@@ -164,8 +164,11 @@ redis.pcall('HDEL', '{PREFIX}' .. ARGV[1], 'seen')
 BEAT = f"""
 local late = redis.call('TIME')[1] + ARGV[1]
 for i, key in ipairs(KEYS) do
-  local now = redis.pcall('HMGET', key, 'state', 'execution')
-  if now[1] == 'running' and now[2] == ARGV[2 * i + 1] then redis.call('ZADD', '{LEASES}', late, ARGV[2 * i]) end
+  local now = redis.pcall('HMGET', key, 'state', 'execution', 'seen')
+  if now[1] == 'running' and now[2] == ARGV[2 * i + 1] then
+    redis.call('ZADD', '{LEASES}', late, ARGV[2 * i])
+    if now[3] then redis.call('HDEL', key, 'seen') end
+  end
 end
 """
 
@@ -198,7 +201,8 @@ return 1
 """
 
 # KEYS: queue, intermediate queue. ARGV: attempts allowed, seconds that a job may wait, seconds that an id may stay in
-# the intermediate queue, life of the record, code and detail of a lost job's error.
+# the intermediate queue, life of the record, code and detail of a lost job's error, seconds that a worker found silent
+# has left for a beat: a clock that jumps makes every worker look silent once.
 # Ends what waited too long; queues again what its worker abandoned, taken or not yet, and ends it after the last
 # attempt. Returns id, kind and new state of each.
 REAP = f"""
@@ -212,18 +216,21 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', '{LEASES}', '-inf', now, 'LIMIT', 0, 100)) do
   local record = '{PREFIX}' .. id
-  local job = redis.pcall('HMGET', record, 'state', 'attempts', 'kind', 'webhook')
+  local job = redis.pcall('HMGET', record, 'state', 'attempts', 'kind', 'webhook', 'seen')
   if job[1] == 'queued' then
     finish(id, 'expired', ARGV[4], '', '', job[4])
     redis.call('LREM', KEYS[1], 0, id)
     note(id, job[3], 'expired')
   elseif job[1] ~= 'running' then
     redis.call('ZREM', '{LEASES}', id)
+  elseif not job[5] then
+    redis.call('HSET', record, 'seen', now)
+    redis.call('ZADD', '{LEASES}', now + ARGV[7], id)
   elseif (tonumber(job[2]) or 0) >= tonumber(ARGV[1]) then
     lost(id, job[3], job[4])
   else
     redis.call('HSET', record, 'state', 'queued')
-    redis.call('HDEL', record, 'execution', 'worker', 'started', 'step', 'steps')
+    redis.call('HDEL', record, 'execution', 'worker', 'started', 'step', 'steps', 'seen')
     redis.call('ZADD', '{LEASES}', now + ARGV[2], id)
     redis.call('RPUSH', KEYS[1], id)
     note(id, job[3], 'queued')

@@ -225,7 +225,12 @@ class Cut:
             except OSError:
                 return
             server = socket.socket(socket.AF_UNIX)
-            server.connect(str(self._redis))
+            try:
+                server.connect(str(self._redis))
+            except OSError:  # Redis is away: so is the line
+                server.close()
+                client.close()
+                continue
             threading.Thread(target=self._up, args=(client, server), daemon=True).start()
             threading.Thread(target=self._down, args=(server, client), daemon=True).start()
 
@@ -254,6 +259,7 @@ class Cut:
             client.close()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would leave `accept` waiting
         self._listener.close()
 
 

@@ -65,6 +65,14 @@ def abandon(server: RedisServer, *job_ids: str) -> None:
     server.client().zadd(records.LEASES, dict.fromkeys(job_ids, 0))
 
 
+def reap_abandoned(server: RedisServer, lease: Lease, job_id: str) -> list[str]:
+    """What becomes of a running job whose worker is silent at two looks."""
+    abandon(server, job_id)
+    assert lease.reap(60) == []
+    abandon(server, job_id)
+    return [job.state for job in lease.reap(60)]
+
+
 def test_a_job_from_end_to_end(server: RedisServer) -> None:
     announce(server)
     store, lease = make_store(server), make_lease(server)
@@ -111,8 +119,7 @@ def test_finish_is_fenced_and_happens_once(server: RedisServer) -> None:
     view = store.submit("hide", hide_request(), owner=OWNER)
     old = take(lease, view.id)
     assert taken_as(lease, view.id) == "running", "nobody takes what another holds"
-    abandon(server, view.id)
-    lease.reap(60)
+    assert reap_abandoned(server, lease, view.id) == ["queued"]
     lease.beat([(view.id, old.execution)])
     new = take(lease, view.id)
     assert store.view(view.id, owner=OWNER).attempts == 2
@@ -135,8 +142,7 @@ def test_attempts_run_out(server: RedisServer) -> None:
     ends = []
     for _ in range(4):
         take(lease, view.id)
-        abandon(server, view.id)
-        ends += [job.state for job in lease.reap(60)]
+        ends += reap_abandoned(server, lease, view.id)
     assert ends == ["queued"] * 3 + ["failed"]
     assert store.view(view.id, owner=OWNER).error_code == "worker-lost"
     with pytest.raises(WorkerLost):
@@ -153,7 +159,20 @@ def test_a_beat_keeps_a_job(server: RedisServer) -> None:
     assert lease.reap(60) == []
     abandon(server, job.id)
     lease.beat([(job.id, "another execution")])
-    assert [found.state for found in lease.reap(60)] == ["queued"]
+    assert reap_abandoned(server, lease, job.id) == ["queued"]
+
+
+def test_a_clock_that_jumps_takes_no_job_from_a_worker_that_beats(server: RedisServer) -> None:
+    """It makes every worker look silent once. Only silence at the next look too is a loss."""
+    announce(server)
+    store, lease = make_store(server), make_lease(server)
+    job = take(lease, store.submit("hide", hide_request(), owner=OWNER).id)
+    for _ in range(2):
+        abandon(server, job.id)
+        assert lease.reap(60) == []
+        assert lease.reap(60) == [], "it has seconds left for a beat"
+        lease.beat([(job.id, job.execution)])
+    assert reap_abandoned(server, lease, job.id) == ["queued"]
 
 
 def test_an_id_that_is_never_taken_comes_back_and_not_for_ever(server: RedisServer) -> None:
@@ -533,8 +552,7 @@ def test_company_takes_fresh_jobs_of_one_batch(server: RedisServer) -> None:
     plan = [5, 6, 5, 5, 5]
     jobs = [store.submit("hide", hide_request(steps=steps), owner=OWNER).id for steps in plan]
     take(lease, jobs[2])
-    abandon(server, jobs[2])
-    lease.reap(60)
+    assert reap_abandoned(server, lease, jobs[2]) == ["queued"]
     first, tried = lease.look([jobs[0], jobs[2]])
     assert first.batch is not None
     assert tried.batch is None
