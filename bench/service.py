@@ -15,6 +15,7 @@ from bench.faces import PORTRAIT, Faces, load_faces
 from bench.measured import Measured, running
 from shared.imaging import decode_upload, encode_picture, fit_square
 from shared.jobs import HideRequest, Picture, RecoverRequest
+from shared.recipe import Recipe
 from worker.engine import Engine
 
 Say = Callable[[str], None]
@@ -124,7 +125,7 @@ def _direct(engine: Engine, call: Call) -> float:
         start = time.perf_counter()
         picture = Picture.from_array(fit_square(decode_upload(call.picture), noop_worker.SIZE))
         request: HideRequest | RecoverRequest = (
-            RecoverRequest(picture, secret, call.form["recipe"])
+            RecoverRequest(picture, secret, Recipe.from_text(call.form["recipe"]))
             if "recipe" in call.form
             else HideRequest(picture, secret, DISGUISE)
         )

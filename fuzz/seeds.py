@@ -71,7 +71,7 @@ def messages() -> dict[str, bytes]:
     reply = KEYS.current.public.to_text()
     picture, prompt = Picture.from_array(RGB[:2, :2]), SecretStr("a prompt")
     hide = HideRequest(picture, prompt, "a glacier", steps=3).pack(reply)
-    recover = RecoverRequest(picture, prompt, RECIPE.to_text()).pack(reply)
+    recover = RecoverRequest(picture, prompt, RECIPE).pack(reply)
     result = JobResult(b"png", "image/png", RECIPE.to_text(), 1.5).pack()
     worker = {"name": "w", "public_key": reply, "model": "a" * 16, "image_size": 32, "started": 1.0}
     packed = {"hide": hide, "recover": recover, "result": result}

@@ -203,7 +203,7 @@ class Engine:
         on_step: OnStep,
         start: float,
     ) -> list[Outcome]:
-        recipes = [Recipe.from_text(request.recipe) for request in requests]
+        recipes = [request.recipe for request in requests]
         if any(recipe.model != self.fingerprint for recipe in recipes):
             raise RecipeMismatch("the recipe belongs to another model")
         decoys = [request.decoy for request in requests]

@@ -79,6 +79,9 @@ class RqWorker(SimpleWorker):  # type: ignore[misc]
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """See `beat`."""
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """No suspension by RQ's command, hence no question for it before every job."""
+
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ asks just before it dequeues: the one place where nothing is held, so the place to stop."""

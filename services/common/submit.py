@@ -1,5 +1,6 @@
 """The common half of `POST /hide` and `POST /recover`: queue the job, wait as the client prefers, answer."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -11,7 +12,7 @@ from services.common.problems import NotAcceptable
 from services.common.responses import cropped, respond, wait_for_completion
 from shared.faces import Box
 from shared.imaging import PictureFormat
-from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest
+from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest, WorkerInfo
 from shared.jobs.model import MEDIA_TYPES
 from shared.limits import MAX_PROMPT
 
@@ -78,23 +79,29 @@ def picture_format(request: Request, asked: PictureFormat | None, preference: Pr
     return next(name for name in choices if MEDIA_TYPES[name] == chosen)
 
 
-async def submit(
-    request: Request,
-    context: Context,
-    job: HideRequest | RecoverRequest,
-    headers: SubmitHeaders,
-    webhook: str | None,
-    *,
-    crop: Box | None = None,
-) -> Response:
-    """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it.
+@dataclass(frozen=True, repr=False)
+class Submission:
+    """A checked request, the live workers that it is made for, and what was cut from the upload."""
 
-    `crop`: what was cut from the upload, to be said in the answer.
-    """
+    job: HideRequest | RecoverRequest
+    workers: tuple[WorkerInfo, ...]
+    crop: Box | None = None
+
+
+async def submit(
+    request: Request, context: Context, submission: Submission, headers: SubmitHeaders, webhook: str | None
+) -> Response:
+    """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it."""
     claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
     owner = request.state.owner
     view = await context.run_redis(
-        context.store.submit, context.kind, job, owner=owner, idempotency=claim, webhook=webhook
+        context.store.submit,
+        context.kind,
+        submission.job,
+        owner=owner,
+        workers=submission.workers,
+        idempotency=claim,
+        webhook=webhook,
     )
     request.state.slot.release()
     request.state.job = view.id
@@ -104,4 +111,4 @@ async def submit(
     view = await wait_for_completion(request, context, view, preference.seconds)
     if not view.terminal and claim is None and webhook is None and await request.is_disconnected():
         view = await context.run_redis(context.store.cancel, view.id, owner=owner)
-    return cropped(await respond(request, context, view, preference, crop), crop)
+    return cropped(await respond(request, context, view, preference, submission.crop), submission.crop)

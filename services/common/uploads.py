@@ -1,44 +1,18 @@
 """From the parts of a form to what a job is made of: checked pixels and checked prompts."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from fastapi import UploadFile
 
 from services.common.context import Context
 from services.common.settings import ServiceSettings
-from shared.errors import (
-    BrokenPicture,
-    DdsrError,
-    InvalidOption,
-    RecipeMismatch,
-)
+from shared.errors import BrokenPicture, DdsrError, InvalidOption, RecipeMismatch
 from shared.imaging import Limits, Pixels, decode_photograph, fit_square
-from shared.jobs import Picture
+from shared.jobs import Picture, WorkerInfo
 from shared.prompts import canonical_prompt
 from shared.recipe import VERSION, Recipe
 from shared.recipe_files import choose_recipe
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """What the live workers want: the edge of a picture in pixels, and which models a recipe may name."""
-
-    size: int
-    models: tuple[str, ...]
-
-
-async def fleet_of(context: Context) -> Fleet:
-    """Ask the queue for its workers.
-
-    Raises:
-        QueueUnavailable: Redis does not answer.
-        KeyFileError: the file of the workers' public keys cannot be used.
-        NoWorker: there is no live worker, hence nobody to seal to and no size to fit to.
-    """
-    workers = await context.run_redis(context.store.workers)
-    return Fleet(workers[0].image_size, tuple(sorted({worker.model for worker in workers})))
 
 
 async def take_upload(context: Context, upload: UploadFile) -> bytes:
@@ -49,15 +23,28 @@ async def take_upload(context: Context, upload: UploadFile) -> bytes:
     return data
 
 
-async def take_picture(context: Context, data: bytes, size: int, *, scaled: bool = False) -> Picture:
-    """Decode and check a picture of the model's size in a thread; see `shared.imaging` for the errors.
+def read_stego(
+    context: Context, data: bytes, given: str | None, workers: Sequence[WorkerInfo]
+) -> tuple[Picture, Recipe]:
+    """The picture, in the model's size, and the recipe of the form, else the one inside the file; blocking.
 
-    `scaled`: bring a square of another size to the model's.
+    Only a stego of the scheme `sealed` may have another size; it is brought to the model's.
+
+    Raises:
+        DdsrError: of the picture, before any of the recipe (`shared.imaging`, `choose_recipe`, `check_recipe`).
     """
-    if not scaled:
-        return Picture.from_array(await context.run_decoding(upright_picture, context, data, size))
-    pixels = await context.run_decoding(upright_picture, context, data)
-    return Picture.from_array(await context.run_decoding(fit_square, pixels, size))
+    size = workers[0].image_size
+    try:
+        recipe: Recipe | DdsrError = choose_recipe(data, given)
+    except DdsrError as error:
+        recipe = error
+    if isinstance(recipe, Recipe) and recipe.scheme == "sealed":
+        pixels = fit_square(upright_picture(context, data), size)
+    else:
+        pixels = upright_picture(context, data, size)
+    if isinstance(recipe, DdsrError):
+        raise recipe
+    return Picture.from_array(pixels), check_recipe(recipe, workers, context.settings.max_steps)
 
 
 def upright_picture(context: Context, data: bytes, size: int | None = None) -> Pixels:
@@ -103,25 +90,14 @@ def check_steps(steps: int | None, most: int) -> int | None:
     return steps
 
 
-def is_sealed(given: str | None, stego: bytes) -> bool:
-    """Whether a stego is of the scheme `sealed`, as far as its recipe can be read: such a one may have any size."""
-    try:
-        return choose_recipe(stego, given).scheme == "sealed"
-    except DdsrError:
-        return False
-
-
-def take_recipe(given: str | None, stego: bytes, models: Container[str], most_steps: int) -> Recipe:
-    """The recipe of the form, else the one inside the stego, checked against the workers' models.
+def check_recipe(recipe: Recipe, workers: Sequence[WorkerInfo], most_steps: int) -> Recipe:
+    """The recipe as it is, if a worker holds its model.
 
     Raises:
-        MissingRecipe: there is none.
-        RecipeError: it cannot be read.
-        RecipeMismatch: it belongs to another model or version, or is not the one inside the stego.
+        RecipeMismatch: it belongs to another model.
         InvalidOption: it asks for more steps than this service computes.
     """
-    recipe = choose_recipe(stego, given)
-    if recipe.model not in models:
+    if recipe.model not in {worker.model for worker in workers}:
         raise RecipeMismatch("no worker holds the model that the recipe names; recover where its model is served")
     check_steps(recipe.steps, most_steps)
     return recipe

@@ -8,8 +8,8 @@ from services.common.auth import AuthenticatedRoute
 from services.common.context import Context, context_of
 from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
-from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
-from services.common.uploads import check_prompt, fleet_of, is_sealed, take_picture, take_recipe, take_upload
+from services.common.submit import Submission, SubmitHeaders, picture_format, preference_of, submit
+from services.common.uploads import check_prompt, read_stego, take_upload
 from services.receiver.schemas import RecoverForm
 from shared.errors import MissingRecipe, NotAuthentic, RecipeError, RecipeMismatch
 from shared.jobs import RecoverRequest
@@ -50,18 +50,16 @@ async def recover(
     right one, only its holder's own verification decides.
     """
     context = context_of(request)
-    job = await _read(request, context, form, preference_of(request, context))
-    return await submit(request, context, job, headers, form.webhook)
+    submission = await _read(request, context, form, preference_of(request, context))
+    return await submit(request, context, submission, headers, form.webhook)
 
 
-async def _read(request: Request, context: Context, form: RecoverForm, preference: Preference) -> RecoverRequest:
+async def _read(request: Request, context: Context, form: RecoverForm, preference: Preference) -> Submission:
     """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     chosen = picture_format(request, None, preference)
-    fleet = await fleet_of(context)
+    workers = await context.run_redis(context.store.workers)
     data = await take_upload(context, form.stego)
-    scaled = await context.run_decoding(is_sealed, form.recipe, data)
-    picture = await take_picture(context, data, fleet.size, scaled=scaled)
-    recipe = await context.run_decoding(take_recipe, form.recipe, data, fleet.models, context.settings.max_steps)
+    picture, recipe = await context.run_decoding(read_stego, context, data, form.recipe, workers)
     prompt = form.identity_prompt
     check_prompt(prompt.get_secret_value(), "identity_prompt", context.settings.max_prompt, recipe.version)
-    return RecoverRequest(picture, prompt, recipe.to_text(), chosen, form.decoy)
+    return Submission(RecoverRequest(picture, prompt, recipe, chosen, form.decoy), workers)

@@ -9,8 +9,8 @@ from services.common.context import Context, context_of
 from services.common.openapi import EXAMPLE_PROMPT, submission_docs
 from services.common.preferences import Preference
 from services.common.schemas import SubmittedJob
-from services.common.submit import SubmitHeaders, picture_format, preference_of, submit
-from services.common.uploads import check_prompt, check_steps, decoding, fleet_of, limits_of, take_upload
+from services.common.submit import Submission, SubmitHeaders, picture_format, preference_of, submit
+from services.common.uploads import check_prompt, check_steps, decoding, limits_of, take_upload
 from services.sender.schemas import HideForm
 from shared.errors import ChannelTooPoor, NoFace, SeveralFaces
 from shared.faces import Box, FaceCrop, decode_and_fit
@@ -46,13 +46,11 @@ async def hide(
     face or the centre. It is said here only: the queue is not told where in a photograph a face was.
     """
     context = context_of(request)
-    job, box = await _read(request, context, form, preference_of(request, context))
-    return await submit(request, context, job, headers, form.webhook, crop=box)
+    submission = await _read(request, context, form, preference_of(request, context))
+    return await submit(request, context, submission, headers, form.webhook)
 
 
-async def _read(
-    request: Request, context: Context, form: HideForm, preference: Preference
-) -> tuple[HideRequest, Box | None]:
+async def _read(request: Request, context: Context, form: HideForm, preference: Preference) -> Submission:
     """The checked request. A function of its own, so that the upload's bytes are gone before the waiting."""
     longest = context.settings.max_prompt
     check_prompt(form.identity_prompt.get_secret_value(), "identity_prompt", longest)
@@ -61,13 +59,13 @@ async def _read(
     chosen = picture_format(request, form.format, preference)
     scheme = form.scheme or context.settings.scheme
     channel, size = channel_and_size(scheme, form.channel, form.face_size, chosen)
-    fleet = await fleet_of(context)
+    workers = await context.run_redis(context.store.workers)
     data = await take_upload(context, form.image)
-    picture, box = await context.run_decoding(_fitted, context, data, size or fleet.size, form.crop)
+    picture, box = await context.run_decoding(_fitted, context, data, size or workers[0].image_size, form.crop)
     job = HideRequest(
         picture, form.identity_prompt, form.disguise_prompt, scheme, steps=steps, channel=channel, format=chosen
     )
-    return job, box
+    return Submission(job, workers, box)
 
 
 def _fitted(context: Context, data: bytes, size: int, crop: FaceCrop) -> tuple[Picture, Box | None]:

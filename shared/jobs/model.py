@@ -77,21 +77,21 @@ class HideRequest:
 
 @dataclass(frozen=True, repr=False)
 class RecoverRequest:
-    """Recover a face from a stego and the text of its recipe. `decoy`: a stranger in place of `not-authentic`."""
+    """Recover a face from a stego and its recipe. `decoy`: a stranger in place of `not-authentic`."""
 
     picture: Picture
     identity_prompt: SecretStr
-    recipe: str
+    recipe: Recipe
     format: PictureFormat = "png"
     decoy: bool = False
 
     @property
     def batch(self) -> str:
-        return "|".join(map(str, ("recover", *Recipe.from_text(self.recipe).batch_key, _size(self.picture))))
+        return "|".join(map(str, ("recover", *self.recipe.batch_key, _size(self.picture))))
 
     def pack(self, reply_key: str) -> bytes:
         secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
-        options = {name: getattr(self, name) for name in _RECOVER_OPTIONS}
+        options = {"recipe": self.recipe.to_text(), "format": self.format, "decoy": self.decoy}
         return pack({**secret, **options, **_shape(self.picture)}, self.picture.rgb)
 
 
@@ -99,9 +99,12 @@ Request = HideRequest | RecoverRequest
 
 
 def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
-    """The request and the text of its reply key; EnvelopeError when the bytes are not what `pack` makes.
+    """The request and the text of its reply key. Base mode tells nothing of the sender, so the types are checked as of
+    any input.
 
-    Base mode tells nothing of the sender, so the types are checked as of any input.
+    Raises:
+        EnvelopeError: the bytes are not what `pack` makes.
+        RecipeError, RecipeMismatch: but for a recipe that cannot be read.
     """
     head, blob = unpack(data)
     kinds = {**_COMMON, **(_HIDE_OPTIONS if kind == "hide" else _RECOVER_OPTIONS)}
@@ -116,7 +119,7 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
         if not named or (head["steps"] is not None and head["steps"] < 1):
             raise EnvelopeError
         return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply
-    return RecoverRequest(picture, secret, **{name: head[name] for name in _RECOVER_OPTIONS}), reply
+    return RecoverRequest(picture, secret, Recipe.from_text(head["recipe"]), head["format"], head["decoy"]), reply
 
 
 @dataclass(frozen=True, repr=False)

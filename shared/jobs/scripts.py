@@ -110,14 +110,16 @@ local there = state == 'done' and redis.call('EXISTS', KEYS[2]) or 0
 return {fields, place, there}
 """
 
-# KEYS: record, result. ARGV: now, life after the first reading. Returns the sealed result, or nothing.
+# KEYS: record, result. ARGV: owner, now, life after the first reading.
+# Returns the record's fields, and of a done job of this owner the sealed result, whose first reading shortens its life.
 READ = """
-local sealed = redis.call('GET', KEYS[2])
-if not sealed then return false end
-if redis.call('HSETNX', KEYS[1], 'read', ARGV[1]) == 1 and redis.call('TTL', KEYS[2]) > tonumber(ARGV[2]) then
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
+local fields, job = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
+local sealed = job.state == 'done' and job.owner == ARGV[1] and redis.call('GET', KEYS[2])
+if sealed and redis.call('HSETNX', KEYS[1], 'read', ARGV[2]) == 1 then
+  redis.call('EXPIRE', KEYS[2], ARGV[3], 'LT')
 end
-return sealed
+return {fields, sealed}
 """
 
 # KEYS: queue, intermediate queue. ARGV: batch, how many, how far to look.

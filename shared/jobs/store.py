@@ -14,7 +14,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -79,6 +79,7 @@ class JobStore:
         request: Request,
         *,
         owner: str,
+        workers: Sequence[WorkerInfo] = (),
         idempotency: IdempotencyClaim | None = None,
         webhook: str | None = None,
     ) -> JobView:
@@ -86,6 +87,7 @@ class JobStore:
 
         Args:
             owner: opaque name of the caller; only it can see the job again.
+            workers: whom the request is sealed to, as `workers` gave them; empty: they are looked up.
             idempotency: a key that makes the second submission of the same request give the first job back
                 (`JobView.replayed`) once that has ended.
             webhook: address that is told of the job's end.
@@ -93,11 +95,11 @@ class JobStore:
         Raises:
             QueueFull, NoWorker, QueueUnavailable: 503.
             IdempotencyConflict: the job of this key is still in flight. IdempotencyMismatch: another request.
-            InvalidOption: the webhook's address. RecipeError, RecipeMismatch: the recipe.
+            InvalidOption: the webhook's address.
         """
         if idempotency is not None and (old := self._claimed(kind, request, owner, idempotency)) is not None:
             return old
-        workers = self._workers.trusted()
+        workers = workers or self._workers.trusted()
         recipients = [PublicKey.from_text(text) for text in sorted({worker.public_key for worker in workers})]
         key = self._keys.current
         job_id = make_id(key, kind, owner, time.time())
@@ -116,10 +118,12 @@ class JobStore:
     @_available
     def view(self, job_id: str, *, owner: str) -> JobView:
         """The job as it is now; changes nothing. Raises JobNotFound, for another owner's job too."""
-        record, place, has_result = self._look(job_id, owner)
+        keys = [scripts.record_key(job_id), scripts.result_key(job_id), self._queue]
+        found, place, has_result = self._view(keys=keys, args=[job_id])
+        record = self._owned(found, owner)
         if record is None:
             return self._forgotten(job_id, owner)
-        return record.view(job_id, place, has_result=has_result)
+        return record.view(job_id, place, has_result=bool(has_result))
 
     @_available
     def result(self, job_id: str, *, owner: str) -> JobResult:
@@ -128,17 +132,16 @@ class JobStore:
         Raises:
             JobNotFound, JobNotReady, JobCancelled, JobGone; of a failed job the error that it failed with.
         """
-        record, place, has_result = self._look(job_id, owner)
-        view = self._forgotten(job_id, owner) if record is None else record.view(job_id, place, has_result=has_result)
-        if (error := view.error) is not None:
-            raise error
         keys = [scripts.record_key(job_id), scripts.result_key(job_id)]
-        sealed = self._read(keys=keys, args=[time.time(), self._settings.first_read_ttl])
-        if sealed is None or record is None:
-            raise JobGone
+        found, sealed = self._read(keys=keys, args=[owner, time.time(), self._settings.first_read_ttl])
+        record = self._owned(found, owner)
+        if record is None:
+            raise self._forgotten(job_id, owner).error or JobGone
+        if (error := record.view(job_id, has_result=sealed is not None).error) is not None:
+            raise error
         try:
             reply_key = self._reply_key(self._keys.find(record.reply_key), job_id)
-            return JobResult.unpack(Keyring([reply_key]).open(sealed, scripts.result_context(view.kind, job_id)))
+            return JobResult.unpack(Keyring([reply_key]).open(sealed, scripts.result_context(record.kind, job_id)))
         except EnvelopeError:
             _LOG.error("the result of job %s cannot be opened with this service's keys", job_id)
             raise JobGone from None
@@ -167,16 +170,15 @@ class JobStore:
         """See `Workers.health`."""
         return self._workers.health()
 
-    def _look(self, job_id: str, owner: str) -> tuple[Record | None, int | None, bool]:
-        """The record, its place in the queue from 0, whether its result is there. JobNotFound: another owner's."""
-        keys = [scripts.record_key(job_id), scripts.result_key(job_id), self._queue]
-        found, place, has_result = self._view(keys=keys, args=[job_id])
+    @staticmethod
+    def _owned(found: Sequence[bytes], owner: str) -> Record | None:
+        """The record of these fields; None where there are none. JobNotFound: another owner's."""
         if not found:
-            return None, None, False
+            return None
         record = Record.of(dict(zip(found[::2], found[1::2], strict=True)))
         if not hmac.compare_digest(record.owner.encode(), owner.encode()):
             raise JobNotFound
-        return record, place, bool(has_result)
+        return record
 
     def _enqueue(
         self, job_id: str, record: Record, sealed: bytes, claim: tuple[str, dict[str, str]] | None

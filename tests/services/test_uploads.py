@@ -2,6 +2,7 @@
 
 import random
 import struct
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pytest
 
 from services.common.context import Context
 from services.common.settings import ServiceSettings
-from services.common.uploads import check_prompt, check_steps, take_recipe, upright_picture
+from services.common.uploads import check_prompt, check_recipe, check_steps, read_stego, upright_picture
 from shared.errors import (
     BrokenPicture,
     DdsrError,
@@ -20,8 +21,11 @@ from shared.errors import (
     PictureTooLarge,
     PromptTooLong,
     RecipeMismatch,
+    UnsupportedPicture,
+    WrongPictureSize,
 )
 from shared.imaging import encode_picture, fit_square
+from shared.jobs import WorkerInfo
 from shared.recipe import Recipe
 from tests.services.conftest import encoded, face
 
@@ -109,23 +113,42 @@ def test_steps() -> None:
         check_steps(201, 200)
 
 
+def workers(model: str = "a" * 16) -> list[WorkerInfo]:
+    return [WorkerInfo("one", "", model, 32)]
+
+
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_the_recipe_of_the_form_and_the_one_in_the_file(form: Any) -> None:
     stego, bare = encode_picture(face(), form, recipe=TEXT), encode_picture(face(), form)
     other = Recipe("a" * 16, "keyed", "sum", 9, "a man", bytes(16))
     for given in (None, " ", TEXT, f"DDSR-Recipe: {TEXT}\n"):
-        assert take_recipe(given, stego, ["a" * 16], 200) == RECIPE
-    assert take_recipe(other.to_text(), bare, ["a" * 16], 200) == other
+        assert read_stego(context(), stego, given, workers())[1] == RECIPE
+    assert read_stego(context(), bare, other.to_text(), workers())[1] == other
     with pytest.raises(RecipeMismatch):
-        take_recipe(other.to_text(), stego, ["a" * 16], 200)
+        read_stego(context(), stego, other.to_text(), workers())
     with pytest.raises(RecipeMismatch):
-        take_recipe(None, stego, ["b" * 16], 200)
+        read_stego(context(), stego, None, workers("b" * 16))
     with pytest.raises(MissingRecipe):
-        take_recipe(None, encode_picture(face(), form), ["a" * 16], 200)
+        read_stego(context(), bare, None, workers())
+
+
+def test_what_is_wrong_with_a_picture_is_said_before_what_is_wrong_with_its_recipe() -> None:
+    with pytest.raises(UnsupportedPicture):
+        read_stego(context(), b"no", None, workers())
+    with pytest.raises(WrongPictureSize):
+        read_stego(context(), encode_picture(face(48), "png"), None, workers())
+
+
+def test_a_stego_of_sealed_may_have_another_size_and_no_other_may() -> None:
+    large = face(48)
+    sealed = replace(RECIPE, scheme="sealed").to_text()
+    assert read_stego(context(), encode_picture(large, "png"), sealed, workers())[0].width == 32
+    with pytest.raises(WrongPictureSize):
+        read_stego(context(), encode_picture(large, "png"), TEXT, workers())
 
 
 def test_a_recipe_may_not_ask_for_more_steps_than_the_service_computes() -> None:
     long = Recipe("a" * 16, "keyed", "sum", 201, "a man", bytes(16))
-    assert take_recipe(long.to_text(), b"", ["a" * 16], 201) == long
+    assert check_recipe(long, workers(), 201) == long
     with pytest.raises(InvalidOption):
-        take_recipe(long.to_text(), b"", ["a" * 16], 200)
+        check_recipe(long, workers(), 200)

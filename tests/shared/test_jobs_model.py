@@ -9,6 +9,7 @@ from shared.errors import (
     EnvelopeError,
     InvalidOption,
     RecipeError,
+    RecipeMismatch,
 )
 from shared.jobs import Picture, RecoverRequest
 from shared.jobs import scripts as records
@@ -18,15 +19,12 @@ from shared.recipe import Recipe
 from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store
 
-RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16)).to_text()
+RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16))
 
 
 def test_bad_input_is_refused_before_anything_is_stored(server: RedisServer) -> None:
     announce(server)
     store = make_store(server)
-    broken = RecoverRequest(Picture.from_array(face()), SecretStr("x"), "nonsense")
-    with pytest.raises(RecipeError):
-        store.submit("recover", broken, owner=OWNER)
     with pytest.raises(InvalidOption):
         store.submit("hide", hide_request(), owner=OWNER, webhook="ftp://example.org")
     assert not server.client().keys("*job*")
@@ -49,6 +47,9 @@ def test_requests_survive_packing() -> None:
     for strange in spoiled:
         with pytest.raises(EnvelopeError):
             unpack_request("recover", pack(strange, blob))
+    for recipe, error in (("nonsense", RecipeError), ("ddsr999.AAAA", RecipeMismatch)):
+        with pytest.raises(error):
+            unpack_request("recover", pack({**head, "recipe": recipe}, blob))
     with pytest.raises(EnvelopeError):
         unpack_request("hide", data)
     for broken in (b"", data[:100], pack({}, b""), pack({"width": 1}, b"xx"), b"\x00\x00\x00\x02\x00\x00\x00\x00[]"):

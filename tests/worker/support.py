@@ -21,6 +21,7 @@ from shared.envelope import Keyring
 from shared.jobs import HideRequest, JobStore, JobView, Picture, RecoverRequest, open_redis
 from shared.jobs import scripts as records
 from shared.jobs.model import WorkerInfo
+from shared.recipe import Recipe
 from shared.settings import QueueSettings, WorkerSettings
 from stack.redis_server import RedisServer
 from stack.waiting import wait_until
@@ -70,7 +71,7 @@ def hide_request(disguise: str = "a cat", *, prompt: str = "the prompt", seed: i
 
 
 def recover_request(picture: bytes, recipe: str | None, *, prompt: str = "the prompt") -> RecoverRequest:
-    return RecoverRequest(Picture.from_array(pixels(picture)), SecretStr(prompt), recipe or "")
+    return RecoverRequest(Picture.from_array(pixels(picture)), SecretStr(prompt), Recipe.from_text(recipe or ""))
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
