@@ -39,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "eval keys": ("ddsr eval keys --limit 20",),
     "eval peers": ("ddsr eval peers --limit 20",),
     "eval sealed": ("ddsr eval sealed --limit 20 --channel jpeg",),
+    "eval services": ("ddsr eval services", "ddsr eval services --send-faces-to compreface --limit 12"),
     "eval stegos": ("ddsr eval stegos --limit 200",),
     "eval codecs": ("ddsr eval codecs --limit 30",),
     "eval publish": ("ddsr eval publish",),

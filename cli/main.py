@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import bench, demo, doctor, evaluate, examples, keys, passphrase, pictures, train, up
+from cli import bench, demo, doctor, evaluate, examples, keys, passphrase, pictures, services, train, up
 from shared.errors import DdsrError, InputError
 
 EXIT_CODES = (
@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for module in (pictures, passphrase, up, demo, doctor, keys, train, evaluate, bench):
+for module in (pictures, passphrase, up, demo, doctor, keys, train, evaluate, services, bench):
     module.register(app)
 examples.add_examples(app)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,16 +92,43 @@ def _calibration(
     seen = ~np.isnan(vectors[:, 0])
     first, second, together = _all_pairs(samples, seen) if pairs is None else _given_pairs(samples, seen, pairs)
     scores = _scores(recogniser, vectors, first, second)
+    people = None if pairs is not None else _people(samples)
+    return from_scores(
+        recogniser.name, samples, Scored(first, second, together, scores), people, undetected=int((~seen).sum())
+    )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs (N,) by their places in a set: whether each shows one person, and how alike it was found."""
+
+    first: Indices
+    second: Indices
+    together: NDArray[np.bool_]
+    scores: Vectors
+
+
+def from_scores(
+    name: str, samples: Sequence[Sample], pairs: Scored, people: Indices | None = None, *, undetected: int = 0
+) -> Calibration:
+    """Threshold at FALSE_ACCEPT_RATE of pairs of a set that were compared already.
+
+    Args:
+        people: number of each sample's person, drawn anew for the intervals; None: pairs are.
+
+    Raises:
+        MaterialMissing: no pair of strangers, or none of one person.
+    """
+    first, second, together, scores = pairs.first, pairs.second, pairs.together, pairs.scores
     strangers, same = scores[~together], scores[together]
     if not len(strangers) or not len(same):
         raise MaterialMissing("thresholds need a set with several photographs each of several people, faces visible")
     described = np.array([prompts.identity(sample.fields) for sample in samples])
     alike = scores[~together & (described[first] == described[second])]
     threshold = float(np.quantile(strangers, 1 - FALSE_ACCEPT_RATE))
-    people = None if pairs is not None else _people(samples)
     (low, high), (accept_low, accept_high) = _intervals(scores, together, first, second, people)
     return Calibration(
-        recogniser=recogniser.name,
+        recogniser=name,
         threshold=threshold,
         threshold_low=low,
         threshold_high=high,
@@ -117,7 +144,7 @@ def _calibration(
         same_mean=float(same.mean()),
         same_pairs=len(same),
         auc=area_under_roc(strangers[:: max(1, len(strangers) // 5000)], same),
-        undetected=int((~seen).sum()),
+        undetected=undetected,
     )
 
 

@@ -5,9 +5,8 @@ The recognisers of the material folder (`models/README.md`) and dlib's are known
 are taken by path, as ONNX or TorchScript, and keep their own names. Every recogniser is reported apart; none
 is averaged away.
 
-The three commercial services of the paper (Tencent Cloud, Face++, Aliyun) need accounts and send faces to
-third parties, so none is called here. A `Recogniser` whose `embed` and `similarity` ask such a service fits
-every table.
+The three commercial services of the paper (Tencent Cloud, Face++, Aliyun) compare two pictures and give no
+embedding; they have a table of their own (`evaluation.services`).
 """
 
 from collections.abc import Callable, Sequence

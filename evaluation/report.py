@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from evaluation import sections, sections_authenticity, sections_secrecy, sections_stegos
+from evaluation import sections, sections_authenticity, sections_secrecy, sections_services, sections_stegos
 from evaluation.errors import MaterialMissing
 from evaluation.markdown import Lines
 from evaluation.runs import Row
@@ -18,6 +18,7 @@ _INTERVALS = (
     "`docs/results/README.md`."
 )
 _SECTIONS = {
+    "services": sections_services.services,
     "security": sections_secrecy.security,
     "robustness": sections.robustness,
     "keys": sections_secrecy.keys,
