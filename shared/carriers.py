@@ -15,7 +15,6 @@ from shared import colour
 
 ORIENTATION = 0x0112  # of EXIF
 MAX_PROFILE = 4 * 2**20  # bytes; the largest in use, of printing presses, have three million
-MAX_TEXT = 16 * 2**10  # bytes; a recipe has a few hundred
 TAKEN = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "AVIF": "AVIF", "HEIF": "HEIC"}
 
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of JPEG: those that a length follows, and the end
@@ -96,35 +95,6 @@ def scans(data: bytes, most: int) -> int:
         found += marker[1] == b"\xda"
         place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
     return found
-
-
-def png_text(data: bytes, keyword: str) -> str | None:
-    """The first text of a PNG under this keyword, at most MAX_TEXT characters; None where there is none."""
-    wanted = keyword.encode() + b"\0"
-    for kind, start, end in _chunks(data):
-        body = data[start + 8 : start + 8 + MAX_TEXT]
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and body.startswith(wanted) and _sound(data, start, end):
-            return _text(kind, data[start + 8 + len(wanted) : end - 4])
-    return None
-
-
-def jpeg_comment(data: bytes) -> str | None:
-    """The first comment of a JPEG."""
-    found = (data[start + 4 : end] for code, start, end in _segments(data) if code == 0xFE)
-    return next((text.decode("ascii", "replace") for text in found), None)
-
-
-def _text(kind: bytes, body: bytes) -> str | None:
-    packed = kind == b"zTXt"
-    if kind == b"iTXt":
-        packed, body = body[:1] == b"\1", body[2:].split(b"\0", 2)[-1]
-    elif packed:
-        body = body[1:]
-    try:
-        plain = zlib.decompressobj().decompress(body, MAX_TEXT) if packed else body[:MAX_TEXT]
-    except zlib.error:
-        return None
-    return plain.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -117,12 +117,6 @@ def face_box(rgb: Pixels) -> Box:
     return Box(min(max(left, 0), width - side), min(max(top, 0), height - side), side)
 
 
-def find_faces(rgb: Pixels) -> list[tuple[float, float, float, float]]:
-    """Left, top, right, bottom of every upright face that the detector is sure of, in pixels of uint8 (H, W, 3)."""
-    seen, scale = _at_working_size(rgb)
-    return [(left / scale, top / scale, right / scale, bottom / scale) for left, top, right, bottom in _faces(seen)]
-
-
 def _framed(face: Face, scale: float, most: int) -> tuple[float, float, int]:
     """Centre and side of the square around a face of the detector's picture, in pixels of the turned photograph."""
     left, top, right, bottom = (edge / scale for edge in face)

@@ -56,11 +56,6 @@ def _is(recipe: Recipe, text: str) -> bool:
         return True
 
 
-def read_recipe(data: bytes) -> str | None:
-    """The first recipe's text in a picture file, or None where the channel stripped it."""
-    return next(iter(recipes_in(data)), None)
-
-
 def recipes_in(data: bytes) -> list[str]:
     """The texts in a picture file that look like a recipe, each once, in the file's order."""
     found = [text for part in _parts(data) for text in (*_TEXT.findall(part), *map(_narrow, _WIDE.findall(part)))]

@@ -1,13 +1,13 @@
 """Sends due webhooks. An entry is leased, not taken: a worker that dies leaves it to others."""
 
-import http.client
 import threading
 
+import httpcore
 import redis
 
 from shared.errors import DdsrError
 from shared.jobs.due import Due, DueWebhooks
-from shared.webhooks import Final, Refused, deliver
+from worker.delivery import Final, Refused, deliver
 from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
@@ -59,7 +59,7 @@ class Outbox:
             self._again(due.job_id, len(DELAYS) + 1, str(error))
         except Refused as error:
             self._again(due.job_id, due.attempt, str(error))
-        except (OSError, http.client.HTTPException, DdsrError, ValueError) as error:
+        except (OSError, httpcore.NetworkError, httpcore.ProtocolError, DdsrError, ValueError) as error:
             self._again(due.job_id, due.attempt, "no answer", error=type(error).__name__)
         else:
             self._webhooks.end(due.job_id, "sent")

@@ -1,13 +1,11 @@
 """Every answer that is no success: RFC 9457 `application/problem+json` with a stable `code`.
 
 The errors below belong to HTTP alone; the others come from `shared.errors`. `code` names the class, and the
-class its status and title, so that one table (`problem_classes`) serves the handlers, the OpenAPI documents
-and the tests of the documentation.
+class its status and title, for the handlers and the OpenAPI documents.
 """
 
-import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,19 +101,6 @@ class Problem(BaseModel):
     )
     job: str | None = Field(default=None, description="the job that failed, if one did")
     errors: list[Issue] | None = Field(default=None, description="with `invalid-request` only")
-
-
-@functools.cache
-def problem_classes() -> Mapping[str, type[DdsrError]]:
-    """Code -> class, for every error that a service can answer with (other programs have errors of their own)."""
-    ours = ("shared.", "services.")
-    return {cls.code: cls for cls in _tree(DdsrError) if cls.__module__.startswith(ours)}
-
-
-def _tree(root: type[DdsrError]) -> Iterable[type[DdsrError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
 
 
 def describe(

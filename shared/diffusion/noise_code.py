@@ -389,18 +389,3 @@ def profile_of(noise: Array, read_back: Array, order: Indices, stretches: int | 
     explained = np.maximum(np.maximum(zy, 0) ** 2 / zz, _LEAST_NOISE**2 * yy)
     decibels: Array = 10 * np.log10(np.maximum(yy - explained, _TINY) / explained)
     return np.clip(decibels, QUIETEST / 2, LOUDEST / 2)
-
-
-def awgn(noise: Array, order: Indices, profile: Sequence[float] | Array, rng: np.random.Generator) -> Array:
-    """A channel to try codes on: normal noise of a profile (decibels, as of `profile_of`) added to (C, h, w)."""
-    steps = np.asarray(profile, np.float64)
-    deviation = np.repeat(10 ** (steps / 20), np.diff(_bounds(len(order), len(steps))))
-    added = np.empty(len(order))
-    added[order] = deviation * rng.standard_normal(len(order))
-    return noise + from_coordinates(added, noise.shape)
-
-
-def gaussian_capacity(profile: Sequence[float] | Array, coordinates: int) -> float:
-    """Shannon's bound on the bits that so many coordinates carry under a profile of noise (decibels)."""
-    ratio = 10 ** (np.asarray(profile, np.float64) / 10)
-    return float(np.diff(_bounds(coordinates, len(ratio))) @ np.log2(1 + 1 / ratio) / 2)

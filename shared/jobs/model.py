@@ -308,18 +308,9 @@ class QueueHealth:
     trouble: DdsrError | None = None
 
     @property
-    def ready(self) -> bool:
-        return self.trouble is None
-
-    @property
     def models(self) -> tuple[str, ...]:
         """Fingerprints of the models of live trusted workers."""
         return tuple(sorted({worker.model for worker in self.trusted}))
-
-    @property
-    def image_size(self) -> int | None:
-        """Edge of the model's pictures in pixels; None without a worker."""
-        return self.trusted[0].image_size if self.trusted else None
 
 
 _COMMON: dict[str, Any] = {"width": int, "height": int, "identity_prompt": str, "reply_key": str}

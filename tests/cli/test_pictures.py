@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cli.main import app, main
 from shared.diffusion.tiny import build_tiny
 from shared.errors import InvalidPrompt
-from shared.recipe_files import read_recipe
+from shared.recipe_files import recipes_in
 from tests.shared.test_faces import photograph
 
 SECRET = "canary-prompt 4711"
@@ -44,7 +44,7 @@ def hide(model: Path, *arguments: object, code: int = 0) -> str:
 def test_one_file_there_and_back(model: Path, face: Path, tmp_path: Path) -> None:
     hide(model, face, "-o", tmp_path / "s.png")
     recipe = (tmp_path / "s.png.recipe").read_text().strip()
-    assert read_recipe((tmp_path / "s.png").read_bytes()) == recipe
+    assert recipes_in((tmp_path / "s.png").read_bytes()) == [recipe]
     ddsr("recover", tmp_path / "s.png", "-o", tmp_path / "back.png", "--model", model)
     with Image.open(tmp_path / "back.png") as back:
         assert back.size == (32, 32)
@@ -125,7 +125,7 @@ def test_standard_input_and_output(model: Path, face: Path, tmp_path: Path) -> N
     )
     assert hidden.exit_code == 0, hidden.stderr
     stego = hidden.stdout_bytes
-    assert json.loads(hidden.stderr)["recipe"] == read_recipe(stego)
+    assert [json.loads(hidden.stderr)["recipe"]] == recipes_in(stego)
     back = runner.invoke(app, ["recover", "-", "-o", str(tmp_path / "back.png"), *words], input=stego)
     assert back.exit_code == 0, back.stderr
     with Image.open(tmp_path / "back.png") as image:
@@ -139,7 +139,7 @@ def test_standard_input_and_output(model: Path, face: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_lossy_formats_carry_the_recipe_too(model: Path, face: Path, tmp_path: Path, format: str) -> None:
     hide(model, face, "-o", tmp_path / "s", "--format", format)
-    assert read_recipe((tmp_path / "s").read_bytes()) == (tmp_path / "s.recipe").read_text().strip()
+    assert recipes_in((tmp_path / "s").read_bytes()) == [(tmp_path / "s.recipe").read_text().strip()]
 
 
 def test_a_prompt_file_goes_before_the_environment(model: Path, face: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_dead_worker_costs_time_and_no_second_job(own_server: RedisServer) -> 
         url = stack.enter_context(sender(own_server))
         first = stack.enter_context(worker_process(own_server))
         store = make_store(own_server)
-        wait_until(store.health, lambda health: health.ready)
+        wait_until(store.health, lambda health: health.trouble is None)
         client = stack.enter_context(Client(url, url, retry=PATIENT, timeout=100))
         running = threading.Event()
 

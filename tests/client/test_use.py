@@ -35,12 +35,12 @@ from ddsr_client import (
 )
 from ddsr_client.errors import problem_from
 from services.common.keys import new_key
-from services.common.problems import problem_classes
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
 from tests.client.conftest import EAGER, Addresses
 from tests.services.conftest import encoded, face, pixels
 from tests.services.live import live
+from tests.services.problem_table import problem_classes
 
 SECRET = Secret("the red kite over Ullapool")
 QUICK = "a photo of an old man"

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,13 @@ from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from shared.diffusion import noise_code
-from shared.diffusion.keying import to_coordinates
+from shared.diffusion.keying import from_coordinates, to_coordinates
 from shared.diffusion.noise_code import (
     LEVELS,
     NoiseCode,
     Rate,
     allotment,
-    awgn,
     capacities,
-    gaussian_capacity,
     masked,
     profile_of,
 )
@@ -34,6 +33,26 @@ CURVES = {
     "strong": np.linspace(-8, 18, 40), "worst": np.linspace(1, 18, 40),
 }  # fmt: skip
 SMALL = NoiseCode((4, 16, 16), np.arange(1024), Rate((-30, -20, -10, -5), 70))
+
+
+def awgn(
+    noise: NDArray[np.float64],
+    order: NDArray[np.int64],
+    profile: Sequence[float] | NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """A channel to try codes on: normal noise of a profile (decibels, as of `profile_of`) added to (C, h, w)."""
+    steps = np.asarray(profile, np.float64)
+    deviation = np.repeat(10 ** (steps / 20), np.diff(noise_code._bounds(len(order), len(steps))))
+    added = np.empty(len(order))
+    added[order] = deviation * rng.standard_normal(len(order))
+    return noise + from_coordinates(added, noise.shape)
+
+
+def gaussian_capacity(profile: Sequence[float] | NDArray[np.float64], coordinates: int) -> float:
+    """Shannon's bound on the bits that so many coordinates carry under a profile of noise (decibels)."""
+    ratio = 10 ** (np.asarray(profile, np.float64) / 10)
+    return float(np.diff(noise_code._bounds(coordinates, len(ratio))) @ np.log2(1 + 1 / ratio) / 2)
 
 
 def code_of(curve: str, share: int = 80) -> NoiseCode:
@@ -150,7 +169,7 @@ def test_known_extra_noise_is_weighed() -> None:
     lost[rng.permutation(COUNT)[: COUNT // 10]] = True
     coordinates = to_coordinates(awgn(code.encode(payload_of(code, 0), KEY), ORDER, CURVES["middle"], rng))
     coordinates[lost] = 10 * rng.standard_normal(lost.sum())
-    read_back = noise_code.from_coordinates(coordinates, SHAPE)
+    read_back = from_coordinates(coordinates, SHAPE)
     assert code.decode(read_back, KEY, np.where(lost, np.inf, 0.0)).payload == payload_of(code, 0)
     assert code.decode(read_back, KEY, np.where(lost, 100.0, 0.0)).payload == payload_of(code, 0)
     assert code.decode(read_back, KEY).payload != payload_of(code, 0)

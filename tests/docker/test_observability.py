@@ -61,7 +61,7 @@ def exported(shared_server: RedisServer) -> Labels:
         local_client(create_receiver(ReceiverSettings(), queue)) as receiver,
     ):
         with open_redis(queue) as connection:
-            wait_until(JobStore(connection, queue).health, lambda health: health.ready, 120)
+            wait_until(JobStore(connection, queue).health, lambda health: health.trouble is None, 120)
         _work(sender, receiver)
         texts = [client.get("/metrics").text for client in (sender, receiver)]
         for text in [*texts, httpx.get(f"http://127.0.0.1:{port}/metrics").text]:

@@ -16,7 +16,6 @@ import typer
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.common.problems import problem_classes
 from services.common.settings import ServiceSettings
 from services.receiver.app import ReceiverSettings
 from services.receiver.schemas import RecoverForm
@@ -25,6 +24,7 @@ from services.sender.schemas import HideForm
 from shared import errors
 from shared.settings import QueueSettings, StackSettings, WorkerSettings
 from tests.docs.pages import PAGES, README, ROOT, anchors, blocks, code_of, prose, rows, section, shell_lines
+from tests.services.problem_table import problem_classes
 
 KINDS = (StackSettings, ServiceSettings, SenderSettings, ReceiverSettings, QueueSettings, WorkerSettings)
 UNITS = {"KiB": 1024, "MiB": 1024**2, "million": 10**6}

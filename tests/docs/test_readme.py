@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from shared.diffusion.tiny import build_tiny
-from shared.recipe_files import read_recipe
+from shared.recipe_files import recipes_in
 from stack.stack import Stack
 from stack.temporary import temporary_stack
 from tests.docs.pages import PAGES, README, ROOT, blocks, section
@@ -100,8 +100,7 @@ def test_curl_prints_what_the_readme_shows(desk: Desk, printed: str) -> None:
 
 
 def test_curl_leaves_the_pictures(desk: Desk, printed: str) -> None:
-    recipe = read_recipe((desk.folder / "stego.png").read_bytes())
-    assert recipe is not None
+    (recipe,) = recipes_in((desk.folder / "stego.png").read_bytes())
     assert f"ddsr-recipe: {recipe}" in printed
     pictures = [desk.picture(name) for name in ("stego.png", "face.png", "stranger.png")]
     assert {picture.shape for picture in pictures} == {(32, 32, 3)}

@@ -61,7 +61,7 @@ def test_nothing_readable_is_left(own_server: RedisServer, tmp_path: Path) -> No
     all_of_it = Everything(server, temporary)
 
     with worker_process(server, **variables) as process:
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         done, poisoned, refused = (submit(store, text) for text in ("a cat", "poison", "too long"))
         all_of_it.look()
         ends = [ended(store, job, 60).state for job in (done, poisoned, refused)]

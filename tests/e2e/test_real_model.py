@@ -28,8 +28,8 @@ def test_hide_and_recover_with_torch(server: RedisServer, tmp_path: Path) -> Non
     model = build_tiny(tmp_path / "tiny")
     store = make_store(server)
     with worker_process(server, module="worker", DDSR_MODEL=str(model)) as process:
-        until(lambda: store.health().ready or process.poll() is not None, seconds=240)
-        assert store.health().image_size == 32
+        until(lambda: store.health().trouble is None or process.poll() is not None, seconds=240)
+        assert store.workers()[0].image_size == 32
         requests = [hide_request("a photo of a cat", prompt=f"prompt {i}", seed=i, steps=3) for i in range(3)]
         jobs = [store.submit("hide", request, owner=OWNER) for request in requests]
         jobs.append(store.submit("hide", hide_request("x " * 128, steps=3), owner=OWNER))

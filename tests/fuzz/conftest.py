@@ -66,7 +66,7 @@ def fleet(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
     with ExitStack() as stack:
         process = stack.enter_context(worker_process(shared_server, module="worker", DDSR_MODEL=str(model)))
         store = JobStore(stack.enter_context(open_redis(queue)), queue)
-        until(lambda: store.health().ready or process.poll() is not None, seconds=240)
+        until(lambda: store.health().trouble is None or process.poll() is not None, seconds=240)
         sender = stack.enter_context(live(create_sender(SenderSettings(**options), queue)))
         receiver = stack.enter_context(live(create_receiver(ReceiverSettings(**options), queue)))
         stego, recipe = _hiding(sender, key)

@@ -7,9 +7,9 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.problems import problem_classes
 from tests.fuzz.conftest import BOUNDED, Fleet
 from tests.services.conftest import encoded, face
+from tests.services.problem_table import problem_classes
 
 CANARY = "canary-5d1e"
 BOUNDARY = b"x-boundary-x"

@@ -119,7 +119,7 @@ def queue(shared_server: RedisServer) -> QueueSettings:
 @pytest.fixture(scope="module")
 def worker(shared_server: RedisServer, queue: QueueSettings) -> Iterator[None]:
     with worker_process(shared_server), open_redis(queue) as connection:
-        wait_until(JobStore(connection, queue).health, lambda health: health.ready, seconds=240)
+        wait_until(JobStore(connection, queue).health, lambda health: health.trouble is None, seconds=240)
         yield
 
 

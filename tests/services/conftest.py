@@ -43,7 +43,7 @@ def queue(shared_server: RedisServer) -> QueueSettings:
 @pytest.fixture(scope="session")
 def worker(shared_server: RedisServer, queue: QueueSettings) -> Iterator[None]:
     with worker_process(shared_server, DDSR_WEBHOOK_ALLOW_PRIVATE="1"), open_redis(queue) as connection:
-        wait_until(JobStore(connection, queue).health, lambda health: health.ready)
+        wait_until(JobStore(connection, queue).health, lambda health: health.trouble is None)
         yield
 
 

@@ -7,12 +7,13 @@ import pytest
 from fastapi import FastAPI
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from services.common.problems import MEDIA_TYPE, problem_classes
+from services.common.problems import MEDIA_TYPE
 from services.receiver.app import ReceiverSettings
 from services.receiver.app import create_app as create_receiver
 from services.sender.app import SenderSettings
 from services.sender.app import create_app as create_sender
 from shared.settings import QueueSettings
+from tests.services.problem_table import problem_classes
 
 Document = dict[str, Any]
 

@@ -12,9 +12,10 @@ import pytest
 import bench
 import cli
 import evaluation
-from services.common.problems import MEDIA_TYPE, Problem, describe, problem_classes
+from services.common.problems import MEDIA_TYPE, Problem, describe
 from shared.errors import DdsrError
 from tests.services.conftest import PROMPT, Clients, encoded, face, hide_form
+from tests.services.problem_table import problem_classes
 
 CANARY = "canary-7f3a9c51"
 API = Path(__file__).parents[2] / "docs" / "api.md"

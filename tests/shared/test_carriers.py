@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from shared.carriers import kind_of
 from shared.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture
 from shared.imaging import COST, decode_upload
-from shared.recipe_files import read_recipe
+from shared.recipe_files import recipes_in
 from tests.shared.test_colour import chunk, colours, png, saved
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
@@ -51,7 +51,7 @@ def spoilt(whole: bytes) -> bytes:
 ])  # fmt: skip
 def test_ancillary_chunks_of_png_do_not_decide(extra: bytes) -> None:
     np.testing.assert_array_equal(decode_upload(png(PLAIN, extra)), colours())
-    assert read_recipe(png(PLAIN, extra, chunk(b"tEXt", b"ddsr-recipe\0ddsr2.eyJ4IjoxfQ"))) == "ddsr2.eyJ4IjoxfQ"
+    assert recipes_in(png(PLAIN, extra, chunk(b"tEXt", b"ddsr-recipe\0ddsr2.eyJ4IjoxfQ"))) == ["ddsr2.eyJ4IjoxfQ"]
 
 
 @pytest.mark.parametrize("extra", [

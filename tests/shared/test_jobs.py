@@ -359,7 +359,7 @@ def test_a_broken_key_file_is_not_blamed_on_redis(server: RedisServer, tmp_path:
     health = store.health()
     assert (health.redis, len(health.workers), health.trusted) == (True, 1, ())
     assert isinstance(health.trouble, KeyFileError)
-    assert not health.ready
+    assert health.trouble is not None
     with pytest.raises(KeyFileError):
         store.submit("hide", hide_request(), owner=OWNER)
 
@@ -367,7 +367,7 @@ def test_a_broken_key_file_is_not_blamed_on_redis(server: RedisServer, tmp_path:
 def test_health_says_why_redis_takes_no_writes(own_server: RedisServer) -> None:
     announce(own_server)
     store, client = make_store(own_server), own_server.client()
-    assert store.health().ready
+    assert store.health().trouble is None
     before = client.dbsize()
     client.config_set("maxmemory", 1)
     assert isinstance(store.health().trouble, QueueFull)
@@ -469,7 +469,7 @@ def test_a_key_that_is_not_trusted_is_told_of_once(
     pins.write_text("")
     store = make_store(server, worker_keys_file=pins)
     for _ in range(2):
-        assert not store.health().ready
+        assert store.health().trouble is not None
     (line,) = [record.getMessage() for record in caplog.records if "not trusted" in record.getMessage()]
     assert key in line
     assert "add it to DDSR_WORKER_KEYS_FILE" in line
@@ -504,7 +504,7 @@ def test_an_idempotency_key_may_not_outlive_its_job(server: RedisServer) -> None
 
 def test_no_worker_no_job(server: RedisServer, tmp_path: Path) -> None:
     store = make_store(server)
-    assert not store.health().ready
+    assert store.health().trouble is not None
     with pytest.raises(NoWorker):
         store.submit("hide", hide_request(), owner=OWNER)
     keys = announce(server)

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, PromptTooLong, RecipeMismatch
 from shared.recipe import Recipe
-from shared.recipe_files import read_recipe
+from shared.recipe_files import recipes_in
 from tests.worker.arithmetic import STEPS, ArithmeticCore
 from tests.worker.support import face, hide_request, pixels, recover_request
 from worker.core import load_engine
@@ -30,7 +30,7 @@ def test_one_batch_and_the_way_back() -> None:
     assert core.batches == [4]
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     assert len(results) == 4
-    assert all(read_recipe(result.picture) == result.recipe for result in results)
+    assert all(recipes_in(result.picture) == [result.recipe] for result in results)
     requests = [recover_request(r.picture, r.recipe, prompt=f"p{i}") for i, r in enumerate(results)]
     for i, outcome in enumerate(engine.run(requests, ignore)):
         assert outcome.result is not None
@@ -100,7 +100,7 @@ def test_formats(form: str) -> None:
     result = engine.run([hide_request(format=form)], ignore)[0].result
     assert result is not None
     assert result.media_type == f"image/{form}"
-    assert read_recipe(result.picture) == result.recipe
+    assert recipes_in(result.picture) == [result.recipe]
 
 
 def test_a_network_in_half_precision_answers_recipes_of_the_whole_one(tmp_path: Path) -> None:

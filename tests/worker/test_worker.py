@@ -33,8 +33,8 @@ def test_hide_and_recover(server: RedisServer) -> None:
     store = make_store(server, first_read_ttl=1)
     (port,) = free_ports(1)
     with worker_process(server, DDSR_METRICS_PORT=str(port)):
-        until(lambda: store.health().ready)
-        assert store.health().image_size == 32
+        until(lambda: store.health().trouble is None)
+        assert store.workers()[0].image_size == 32
         view = store.submit("hide", hide_request(), owner=OWNER)
         created = view.created
         view = ended(store, view.id)
@@ -85,7 +85,7 @@ def test_batches_isolate_the_poisoned(server: RedisServer, tmp_path: Path) -> No
 def test_cancel_while_running(server: RedisServer) -> None:
     store = make_store(server)
     with worker_process(server):
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         job = store.submit("hide", hide_request("pause:0.4", steps=500), owner=OWNER)
         until(lambda: store.view(job.id, owner=OWNER).step)
         with pytest.raises(JobNotReady):
@@ -100,7 +100,7 @@ def test_cancel_while_running(server: RedisServer) -> None:
 def test_sigterm_finishes_what_it_holds(server: RedisServer) -> None:
     store = make_store(server)
     with worker_process(server) as process:
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         job = store.submit("hide", hide_request("pause:0.2"), owner=OWNER)
         until(lambda: store.view(job.id, owner=OWNER).step)
         process.send_signal(signal.SIGTERM)
@@ -134,7 +134,7 @@ def test_a_job_that_kills_every_worker_ends(server: RedisServer) -> None:
     for _ in range(2):
         with worker_process(server, DDSR_RETRIES="1") as process:
             if job is None:
-                until(lambda: store.health().ready)
+                until(lambda: store.health().trouble is None)
                 job = store.submit("hide", hide_request("crash"), owner=OWNER)
             assert process.wait(120) == -signal.SIGKILL
     with worker_process(server, DDSR_RETRIES="1"):
@@ -159,7 +159,7 @@ def test_two_workers_share_the_load(server: RedisServer) -> None:
 def test_redis_killed_in_mid_job(own_server: RedisServer) -> None:
     store = make_store(own_server)
     with worker_process(own_server, DDSR_BATCH_SIZE="1"):
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         jobs = [store.submit("hide", hide_request("pause:0.3", seed=i), owner=OWNER) for i in range(2)]
         until(lambda: store.view(jobs[0].id, owner=OWNER).step)
         own_server.stop(kill=True)
@@ -176,7 +176,7 @@ def test_no_function_runs(server: RedisServer, tmp_path: Path) -> None:
     store = make_store(server)
     wire = tmp_path / "wire"
     with worker_process(server):
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         queue = Queue("ddsr", connection=server.client(), serializer=JSONSerializer)
         name = "tests.worker.support.tripwire"
         queue.enqueue(name, str(wire), job_id="a" * 32)
