@@ -21,6 +21,7 @@ from examples.face_verification.verifier import (
     MISSING,
     NO_FACE,
     NOT_ENROLLED,
+    Looked,
     Refused,
     Verifier,
     fields_of,
@@ -40,12 +41,12 @@ class Options(BaseModel):
     status: bool = False
     subject: str | None = None
 
-    def chosen(self, faces: list[Seen]) -> list[Seen]:
+    def chosen(self, looked: Looked) -> Looked:
         """At most `limit` faces (0: all) that are faces with `det_prob_threshold`. Raises Refused: none."""
-        sure = [face for face in faces if face.probability >= self.det_prob_threshold]
+        sure = [face for face in looked.faces if face.probability >= self.det_prob_threshold]
         if not sure:
             raise Refused(400, NO_FACE, "No face is found in the given image")
-        return sure[: self.limit or None]
+        return Looked(sure[: self.limit or None], looked.authentic)
 
 
 class Box(BaseModel):
@@ -59,19 +60,24 @@ class Box(BaseModel):
 
 
 class Face(BaseModel):
-    """A face. `execution_time` has milliseconds by plugin."""
+    """A face. `execution_time` has milliseconds by plugin.
+
+    `authentic` is ours: true where the face was in a stego of the scheme `sealed`, and is the one that was hidden.
+    """
 
     box: Box
+    authentic: bool | None = None
     embedding: list[float] | None = None
     execution_time: dict[str, float] | None = None
 
     @classmethod
-    def of(cls, seen: Seen, options: Options, seconds: float, **more: Any) -> Self:
+    def of(cls, seen: Seen, authentic: bool | None, options: Options, seconds: float, **more: Any) -> Self:
         left, top, right, bottom = seen.box
         return cls(
             box=Box(probability=round(seen.probability, 5), x_min=left, y_min=top, x_max=right, y_max=bottom),
             embedding=seen.vector.tolist() if "calculator" in options.face_plugins.split(",") else None,
             execution_time={"detector": round(seconds * 1000, 1)} if options.status else None,
+            authentic=authentic,
             **more,
         )
 
@@ -129,14 +135,15 @@ async def verify(request: Request, options: Given) -> Pairs:
     verifier: Verifier = request.app.state.verifier
     fields, started = await fields_of(request), time.perf_counter()
     source, target = (_picture(fields, name) for name in ("source_image", "target_image"))
-    first = options.chosen(await verifier.faces(source, "source_image", options.subject))
-    if len(first) > 1:
+    first = options.chosen(await verifier.look(source, "source_image", options.subject))
+    if len(first.faces) > 1:
         raise Refused(400, MANY_FACES, "Found more than one face in the source image")
     middle = time.perf_counter()
-    others = options.chosen(await verifier.faces(target, "target_image", options.subject))
+    others = options.chosen(await verifier.look(target, "target_image", options.subject))
+    face = first.faces[0]
     pair = Pair(
-        source_image_face=Face.of(first[0], options, middle - started),
-        face_matches=_matches(first[0], others, options, verifier.threshold, time.perf_counter() - middle),
+        source_image_face=Face.of(face, first.authentic, options, middle - started),
+        face_matches=_matches(face, others, options, verifier.threshold, time.perf_counter() - middle),
         plugins_versions=VERSIONS if options.status else None,
     )
     return Pairs(result=[pair])
@@ -150,10 +157,10 @@ async def verify_enrolled(request: Request, face_id: str, options: Given) -> Mat
     if subject is None:
         raise Refused(404, NOT_ENROLLED, f"Image {face_id} not found" if len(face_id) == 36 else "Image not found")
     started = time.perf_counter()
-    faces = await verifier.faces(_picture(await fields_of(request), "file"), "file", subject)
+    looked = await verifier.look(_picture(await fields_of(request), "file"), "file", subject)
     seconds = time.perf_counter() - started
     enrolled = verifier.enrolled(subject).face
-    found = _matches(enrolled, options.chosen(faces), options, verifier.threshold, seconds)
+    found = _matches(enrolled, options.chosen(looked), options, verifier.threshold, seconds)
     return Matches(result=found, plugins_versions=VERSIONS if options.status else None)
 
 
@@ -185,6 +192,7 @@ def _picture(fields: Mapping[str, Any], name: str) -> bytes:
         raise Refused(400, INVALID, f"{name} is not base64") from None
 
 
-def _matches(face: Seen, others: list[Seen], options: Options, threshold: float, seconds: float) -> list[Match]:
-    near = [round(similarity(distance(face, other), threshold), 5) for other in others]
-    return [Match.of(one, options, seconds, similarity=how) for one, how in zip(others, near, strict=True)]
+def _matches(face: Seen, others: Looked, options: Options, threshold: float, seconds: float) -> list[Match]:
+    near = [round(similarity(distance(face, other), threshold), 5) for other in others.faces]
+    pairs = zip(others.faces, near, strict=True)
+    return [Match.of(one, others.authentic, options, seconds, similarity=how) for one, how in pairs]

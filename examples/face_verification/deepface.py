@@ -35,18 +35,22 @@ router = APIRouter()
 async def verify(request: Request) -> dict[str, Any]:
     """`img1` and `img2`; with `subject` and without `img2`, the enrolled face stands in its place.
 
-    `subject` is ours: it says under whose identity prompt a stego hides its face.
+    `subject` is ours: it says under whose identity prompt a stego hides its face. So is `authentic`, of pictures that
+    were stegos of the scheme `sealed`: the face is the one that was hidden.
     """
     verifier: Verifier = request.app.state.verifier
     fields, started = await fields_of(request), time.perf_counter()
     metric, subject = _options(fields)["distance_metric"], _subject(fields)
     threshold = _number(fields, "threshold", verifier.threshold if metric == METRIC else THRESHOLDS[metric])
-    first = (await verifier.faces(_picture(fields, "img1"), "img1", subject))[0]
+    looked = {"img1": await verifier.look(_picture(fields, "img1"), "img1", subject)}
     if subject is not None and not fields.get("img2"):
         second = verifier.enrolled(subject).face
     else:
-        second = (await verifier.faces(_picture(fields, "img2"), "img2", subject))[0]
+        looked["img2"] = await verifier.look(_picture(fields, "img2"), "img2", subject)
+        second = looked["img2"].faces[0]
+    first = looked["img1"].faces[0]
     apart = distance(first, second, metric)
+    authentic = {name: one.authentic for name, one in looked.items() if one.authentic is not None}
     return {
         "verified": apart <= threshold,
         "distance": apart,
@@ -56,6 +60,7 @@ async def verify(request: Request) -> dict[str, Any]:
         "similarity_metric": metric,
         "facial_areas": {"img1": _area(first), "img2": _area(second)},
         "time": round(time.perf_counter() - started, 2),
+        **({"authentic": authentic} if authentic else {}),
     }
 
 
@@ -66,8 +71,8 @@ async def represent(request: Request) -> dict[str, Any]:
     fields = await fields_of(request)
     _options(fields)
     most = int(_number(fields, "max_faces", 0)) or None
-    faces = await verifier.faces(_picture(fields, "img"), "img", _subject(fields))
-    return {"results": [_represented(face) for face in faces[:most]]}
+    looked = await verifier.look(_picture(fields, "img"), "img", _subject(fields))
+    return {"results": [_represented(face, looked.authentic) for face in looked.faces[:most]]}
 
 
 @router.post("/analyze")
@@ -76,8 +81,10 @@ async def analyze() -> None:
     raise Refused(400, INVALID, "Exception while analyzing: this backend only verifies; it has no such models")
 
 
-def _represented(seen: Seen) -> dict[str, Any]:
-    return {"embedding": seen.vector.tolist(), "facial_area": _area(seen), "face_confidence": seen.probability}
+def _represented(seen: Seen, authentic: bool | None) -> dict[str, Any]:
+    ours = {} if authentic is None else {"authentic": authentic}
+    theirs = {"embedding": seen.vector.tolist(), "facial_area": _area(seen), "face_confidence": seen.probability}
+    return theirs | ours
 
 
 def _area(seen: Seen) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.types import Message
 
-from ddsr_client import AsyncClient, ClientError, InvalidInput, JobProblem, Problem
+from ddsr_client import AsyncClient, ClientError, InvalidInput, JobProblem, NotAuthentic, Picture, Problem
 from examples.face_verification.recogniser import NoPicture, Recogniser, Seen
 from examples.face_verification.register import Enrolled
 
@@ -37,6 +37,18 @@ class Refused(Exception):
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What a picture showed: its faces, the largest first, at least one.
+
+    `authentic`: True where it was a stego of the scheme `sealed`, and the face is the one that was hidden. None where
+    nothing can tell: of a photograph, and of the other schemes.
+    """
+
+    faces: list[Seen]
+    authentic: bool | None = None
+
+
 @dataclass
 class Verifier:
     """Recovers and looks. `client` speaks with the receiver only."""
@@ -53,8 +65,8 @@ class Verifier:
             raise Refused(404, NOT_ENROLLED, "nobody of this name is enrolled")
         return person
 
-    async def faces(self, picture: bytes, name: str, subject: str | None) -> list[Seen]:
-        """The faces of a photograph, the largest first, or of what a stego hides; that is told by its recipe.
+    async def look(self, picture: bytes, name: str, subject: str | None) -> Looked:
+        """The faces of a photograph, or of what a stego hides; that is told by its recipe.
 
         Args:
             picture: PNG, JPEG or WebP.
@@ -62,30 +74,35 @@ class Verifier:
             subject: under whose identity prompt a stego hides its face.
 
         Raises:
-            Refused: no picture, a stego without a subject, no face, or no receiver.
+            Refused: no picture, a stego without a subject, one that does not open, no face, or no receiver.
         """
-        started = time.perf_counter()
+        started, authentic = time.perf_counter(), None
         try:
             if await run_in_threadpool(is_stego, picture):
                 if subject is None:
                     raise Refused(400, MISSING, f"{name} is a stego: `subject` must say whose identity prompt opens it")
-                picture = await self._recover(picture, self.enrolled(subject))
+                recovered = await self._recover(picture, self.enrolled(subject))
+                picture, authentic = recovered.data, recovered.authentic
             found = await run_in_threadpool(self.recogniser.faces, picture)
         except NoPicture:
             raise Refused(400, INVALID, f"{name} is no PNG, JPEG or WebP picture") from None
         _LOG.info("looked in %.1f s", time.perf_counter() - started)
         if not found:
             raise Refused(400, NO_FACE, "No face is found in the given image")
-        return found
+        return Looked(found, authentic)
 
-    async def _recover(self, stego: bytes, person: Enrolled) -> bytes:
+    async def _recover(self, stego: bytes, person: Enrolled) -> Picture:
         try:
             job = await self.client.submit_recover(stego, person.identity_prompt)
             try:
-                return (await job.result()).data
+                return await job.result()
             finally:
                 with suppress(ClientError):
                     await job.cancel()  # the sealed face leaves the queue's store now, not in a minute
+        except NotAuthentic:
+            raise Refused(
+                400, NO_FACE, "No face: the stego was hidden under another identity prompt, or was changed"
+            ) from None
         except InvalidInput as problem:
             raise Refused(400, INVALID, f"the picture cannot be used: {problem.title}") from None
         except ClientError as error:
