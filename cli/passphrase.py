@@ -24,4 +24,4 @@ def passphrase(
 
     known = dice.generate_wordlist(dice.locate_wordfile("eff-long"), min_length=1, max_length=99)
     typer.echo(dice.generate_xkcdpassword(known, numwords=words))
-    typer.echo(f"{words * math.log2(len(known)):.0f} bits", err=True)
+    typer.echo(f"{math.floor(words * math.log2(len(known)))} bits", err=True)

@@ -113,7 +113,7 @@ def test_version() -> None:
 def test_passphrase() -> None:
     """Words of the list and as many as asked for, another five each time; on standard output nothing else."""
     first, second = run("passphrase"), run("passphrase", "--words", "7")
-    assert (len(first.stdout.split()), first.stderr) == (5, "65 bits\n")
+    assert (len(first.stdout.split()), first.stderr) == (5, "64 bits\n")
     assert (len(second.stdout.split()), second.stderr) == (7, "90 bits\n")
     assert first.stdout.split() != second.stdout.split()[:5]
     assert run("passphrase", "--words", "4").returncode == 2
