@@ -141,7 +141,7 @@ class DiffusionModel:
             tokenizer = CLIPTokenizer.from_pretrained(root, subfolder="tokenizer")
             config: dict[str, Any] = dict(DDIMScheduler.load_config(root, subfolder="scheduler"))
         except (OSError, ValueError, TypeError) as error:
-            why = "a part is missing or of another kind" if Path(root).is_dir() else "no such folder, and no hub gave it"
+            why = "a part is missing, or of another kind" if Path(root).is_dir() else "no folder, and no hub gave it"
             raise ModelError(f"no diffusion pipeline could be loaded from '{root}': {why}") from error
         _check(unet, vae, text)
         for part in (vae, unet, text):
