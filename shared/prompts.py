@@ -20,9 +20,20 @@ from shared.recipe import VERSION
 
 # Default_Ignorable_Code_Point of Unicode less Cf: variation selectors, joiners of graphemes, fillers of Hangul, vowels.
 _IGNORED = (
-    *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x180B, 0x180C, 0x180D, 0x180F, 0x034F, 0x115F, 0x1160, 0x3164,
-    0xFFA0, 0x17B4, 0x17B5,
-)  # fmt: skip
+    *range(0xFE00, 0xFE10),
+    *range(0xE0100, 0xE01F0),
+    0x180B,
+    0x180C,
+    0x180D,
+    0x180F,
+    0x034F,
+    0x115F,
+    0x1160,
+    0x3164,
+    0xFFA0,
+    0x17B4,
+    0x17B5,
+)
 _SINGLE = (
     "\u0060\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a"
     "\ua78c"
@@ -32,10 +43,15 @@ _DOUBLE = (
     "\u301f"
 )
 _DASHES = "\u2043\u207b\u208b\u2212"  # beside the category Pd
-_FOLDED = str.maketrans({
-    **dict.fromkeys(map(chr, _IGNORED)), **dict.fromkeys(_SINGLE, "'"), **dict.fromkeys(_DOUBLE, '"'),
-    **dict.fromkeys(_DASHES, "-"), "\u0131": "i",
-})  # fmt: skip
+_FOLDED = str.maketrans(
+    {
+        **dict.fromkeys(map(chr, _IGNORED)),
+        **dict.fromkeys(_SINGLE, "'"),
+        **dict.fromkeys(_DOUBLE, '"'),
+        **dict.fromkeys(_DASHES, "-"),
+        "\u0131": "i",
+    }
+)
 
 
 def canonical_prompt(

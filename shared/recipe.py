@@ -28,9 +28,15 @@ NONCE_BYTES = 16
 MAX_LENGTHS = 1024  # bytes
 MAX_TEXT = 4096  # characters; longer input is refused before it is decoded
 _KEYS = {
-    "d": "disguise_prompt", "k": "steps", "l": "lengths", "m": "model", "n": "nonce", "r": "rate", "s": "scheme",
+    "d": "disguise_prompt",
+    "k": "steps",
+    "l": "lengths",
+    "m": "model",
+    "n": "nonce",
+    "r": "rate",
+    "s": "scheme",
     "v": "solver",
-}  # fmt: skip
+}
 _BINARY = ("l", "n")
 _START = re.compile(r"ddsr([0-9]+)\.")
 _HEADER = re.compile(r"ddsr-recipe:", re.IGNORECASE)

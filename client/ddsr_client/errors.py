@@ -110,19 +110,35 @@ class Problem(ClientError):
 class InvalidInput(Problem):
     """The request is at fault."""
 
-    codes = frozenset({
-        "bad-input", "bad-request", "secret-in-query", "not-found", "method-not-allowed", "not-acceptable",
-        "unsupported-media-type", "invalid-option", "invalid-request",
-    })  # fmt: skip
+    codes = frozenset(
+        {
+            "bad-input",
+            "bad-request",
+            "secret-in-query",
+            "not-found",
+            "method-not-allowed",
+            "not-acceptable",
+            "unsupported-media-type",
+            "invalid-option",
+            "invalid-request",
+        }
+    )
 
 
 class PictureRefused(InvalidInput):
     """The picture cannot be used."""
 
-    codes = frozenset({
-        "unsupported-picture", "broken-picture", "picture-too-large", "wrong-picture-size", "body-too-large",
-        "no-face", "several-faces",
-    })  # fmt: skip
+    codes = frozenset(
+        {
+            "unsupported-picture",
+            "broken-picture",
+            "picture-too-large",
+            "wrong-picture-size",
+            "body-too-large",
+            "no-face",
+            "several-faces",
+        }
+    )
 
 
 class PromptRefused(InvalidInput):
@@ -192,10 +208,17 @@ class JobGone(JobProblem):
 class JobFailed(JobProblem):
     """The job has failed for good; the service has made its own attempts. A new call makes a new job."""
 
-    codes = frozenset({
-        "computation-failed", "job-timeout", "worker-lost", "job-error", "solver-error", "model-error",
-        "envelope-error",
-    })  # fmt: skip
+    codes = frozenset(
+        {
+            "computation-failed",
+            "job-timeout",
+            "worker-lost",
+            "job-error",
+            "solver-error",
+            "model-error",
+            "envelope-error",
+        }
+    )
 
 
 class IdempotencyConflict(Problem):
@@ -218,9 +241,17 @@ class RateLimited(Problem):
 class Unavailable(Problem):
     """The service cannot take the request now."""
 
-    codes = frozenset({
-        "queue-error", "queue-full", "no-worker", "queue-unavailable", "too-busy", "not-ready", "slow-upload",
-    })  # fmt: skip
+    codes = frozenset(
+        {
+            "queue-error",
+            "queue-full",
+            "no-worker",
+            "queue-unavailable",
+            "too-busy",
+            "not-ready",
+            "slow-upload",
+        }
+    )
     retryable = True
 
 

@@ -26,10 +26,16 @@ from shared.jobs import JobStore, Kind, open_redis
 from shared.settings import QueueSettings
 
 READABLE = (
-    "DDSR-Authentic", "DDSR-Crop", "DDSR-Job", "DDSR-Recipe", "Location", "Preference-Applied", "Retry-After",
+    "DDSR-Authentic",
+    "DDSR-Crop",
+    "DDSR-Job",
+    "DDSR-Recipe",
+    "Location",
+    "Preference-Applied",
+    "Retry-After",
     "Server-Timing",
     "X-Request-ID",
-)  # fmt: skip
+)
 
 
 def build_app(

@@ -83,6 +83,5 @@ class Context:
 
 def context_of(request: Request) -> Context:
     """The context of the app that serves `request`."""
-    context = request.app.state.context
-    assert isinstance(context, Context)  # noqa: S101 - `app.state` is untyped
+    context: Context = request.app.state.context
     return context

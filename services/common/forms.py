@@ -57,9 +57,13 @@ async def read_form(request: Request, fields: Collection[str], files: Collection
 
 class _Parser(MultiPartParser):
     def __init__(
-        self, headers: Headers, stream: AsyncGenerator[bytes, None], fields: Collection[str], files: Collection[str],
+        self,
+        headers: Headers,
+        stream: AsyncGenerator[bytes, None],
+        fields: Collection[str],
+        files: Collection[str],
         longest: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(headers, stream, max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=longest)
         self.issues: list[Issue] = []
         self._texts, self._files = set(fields) - set(files), files

@@ -1,7 +1,7 @@
 """The one place where an exception becomes an answer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -36,12 +36,11 @@ def install_handlers(app: FastAPI) -> None:
 
 
 async def _deliberate(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DdsrError)  # noqa: S101 - narrows the type that Starlette's signature loses
-    return _answer(request, error)
+    return _answer(request, cast(DdsrError, error))
 
 
 async def _framework(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+    error = cast(HTTPException, error)
     if error.status_code == 204:
         return Response(status_code=204)
     kind, detail = _FRAMEWORK.get(error.status_code, (DdsrError, ""))
@@ -60,7 +59,7 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    error = cast(RequestValidationError, error)
     issues = [Issue(loc=_location(item), type=item["type"]) for item in error.errors()]
     words = [f"{issue.loc[-1]}: {item['msg']}" for issue, item in zip(issues, error.errors(), strict=True)]
     return _answer(request, InvalidRequest("; ".join(words), issues=issues))

@@ -104,9 +104,13 @@ class Linger:
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int = LINGER_BYTES, seconds: float = LINGER_SECONDS,
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int = LINGER_BYTES,
+        seconds: float = LINGER_SECONDS,
         silence: float = LINGER_SILENCE,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.app, self.max_bytes, self.seconds, self.silence = app, max_bytes, seconds, silence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

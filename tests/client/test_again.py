@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_a_dead_worker_costs_time_and_no_second_job(own_server: RedisServer) -> 
             if job.step:
                 running.set()
 
-        call = lambda: client.hide(encoded(face()), SECRET, f"{QUICK} pause:0.3", progress=progress)  # noqa: E731
+        call = partial(client.hide, encoded(face()), SECRET, f"{QUICK} pause:0.3", progress=progress)
         stego = stack.enter_context(meanwhile(call))
         assert running.wait(60)
         first.kill()

@@ -298,9 +298,17 @@ def test_a_job_of_a_later_version_can_be_read() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:8001", "ftp://127.0.0.1", "http://", "http://u:p@127.0.0.1", "http://127.0.0.1?x=1", "http://[::1",
-     "http://127.0.0.1:99999", "http://example.org"],
-)  # fmt: skip
+    [
+        "127.0.0.1:8001",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://u:p@127.0.0.1",
+        "http://127.0.0.1?x=1",
+        "http://[::1",
+        "http://127.0.0.1:99999",
+        "http://example.org",
+    ],
+)
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         make_settings(url, None, None, None, False, {})

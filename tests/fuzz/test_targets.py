@@ -125,8 +125,11 @@ kinds = st.sampled_from(
 keyed = st.sampled_from([b"", b"ddsr-recipe\0", b"ddsr-recipe\0\0\0\0\0", b"ddsr-recipe\0\1\0\0\0"])
 chunks = st.builds(
     lambda kind, key, body, packed: _chunk(kind, key + (zlib.compress(body) if packed else body)),
-    kinds, keyed, st.binary(max_size=40) | st.just(EXIF), st.booleans(),
-)  # fmt: skip
+    kinds,
+    keyed,
+    st.binary(max_size=40) | st.just(EXIF),
+    st.booleans(),
+)
 
 
 @st.composite

@@ -137,12 +137,12 @@ def test_what_ended_a_listener_is_raised_at_the_end_of_the_block(monkeypatch: py
     found = Completions(QueueSettings(), make_log("sender", "error"))
 
     async def broken() -> None:
-        raise ValueError
+        raise ValueError("as it came")
 
     async def block() -> None:
         async with found.subscribed():
             await asyncio.sleep(0)
 
     monkeypatch.setattr(found, "listen", broken)
-    with pytest.raises(ValueError):  # noqa: PT011 - raised as it came
+    with pytest.raises(ValueError, match="as it came"):
         asyncio.run(block())

@@ -94,9 +94,13 @@ def test_a_request_is_logged_with_key_code_and_the_names_that_its_caller_gave(
     missing, secret, alive = requests_logged(capsys)
     found = {name: missing[name] for name in ("request", "key", "code", "trace", "span", "status")}
     assert found == {
-        "request": "order-17.a", "key": "alice", "code": "job-not-found", "trace": TRACE, "span": "00f067aa0ba902b7",
+        "request": "order-17.a",
+        "key": "alice",
+        "code": "job-not-found",
+        "trace": TRACE,
+        "span": "00f067aa0ba902b7",
         "status": 404,
-    }  # fmt: skip
+    }
     assert (secret["code"], secret["status"]) == ("secret-in-query", 400)
     assert not {"key", "code", "trace"} & set(alive)
 

@@ -70,7 +70,7 @@ def test_both_apps_run_without_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"DDSR_HOST": "0.0.0.0"}, "DDSR_API_KEYS"),  # noqa: S104
+        ({"DDSR_HOST": "0.0.0.0"}, "DDSR_API_KEYS"),
         ({"DDSR_API_KEYS": "a-key-in-the-clear"}, "entry 1"),
         ({"DDSR_API_KEYS_FILE": "/no/such/file"}, "No such file"),
         ({"DDSR_RATE_LIMIT": "many"}, "parse"),

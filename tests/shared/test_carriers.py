@@ -39,28 +39,53 @@ def spoilt(whole: bytes) -> bytes:
     return whole[:-1] + bytes((whole[-1] ^ 1,))
 
 
-@pytest.mark.parametrize("extra", [
-    spoilt(chunk(b"tEXt", b"Comment\0hello")), spoilt(chunk(b"iCCP", b"icc\0\0" + zlib.compress(b"profile"))),
-    spoilt(chunk(b"gAMA", struct.pack(">I", 100_000))), spoilt(chunk(b"tRNS", bytes(6))),
-    spoilt(chunk(b"pHYs", bytes(9))), spoilt(chunk(b"eXIf", b"II*\0")), chunk(b"eXIf", b"nonsense"),
-    chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000))), chunk(b"zTXt", b"Comment\0\0damaged"),
-    chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(3_000_000))), chunk(b"tEXt", bytes(2_000_000)),
-    chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(20_000_000))), chunk(b"iCCP", b"icc\0\0damaged"),
-    chunk(b"gAMA", b""), chunk(b"cHRM", b""), chunk(b"pHYs", b""), chunk(b"acTL", b""), chunk(b"fcTL", bytes(3)),
-    chunk(b"tIME", b""), chunk(b"abCd", bytes(9)), chunk(b"tEXt", b"x\0y") * 5000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "extra",
+    [
+        spoilt(chunk(b"tEXt", b"Comment\0hello")),
+        spoilt(chunk(b"iCCP", b"icc\0\0" + zlib.compress(b"profile"))),
+        spoilt(chunk(b"gAMA", struct.pack(">I", 100_000))),
+        spoilt(chunk(b"tRNS", bytes(6))),
+        spoilt(chunk(b"pHYs", bytes(9))),
+        spoilt(chunk(b"eXIf", b"II*\0")),
+        chunk(b"eXIf", b"nonsense"),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"zTXt", b"Comment\0\0damaged"),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"tEXt", bytes(2_000_000)),
+        chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(20_000_000))),
+        chunk(b"iCCP", b"icc\0\0damaged"),
+        chunk(b"gAMA", b""),
+        chunk(b"cHRM", b""),
+        chunk(b"pHYs", b""),
+        chunk(b"acTL", b""),
+        chunk(b"fcTL", bytes(3)),
+        chunk(b"tIME", b""),
+        chunk(b"abCd", bytes(9)),
+        chunk(b"tEXt", b"x\0y") * 5000,
+    ],
+)
 def test_ancillary_chunks_of_png_do_not_decide(extra: bytes) -> None:
     np.testing.assert_array_equal(decode_upload(png(PLAIN, extra)), colours())
     assert recipes_in(png(PLAIN, extra, chunk(b"tEXt", b"ddsr-recipe\0ddsr2.eyJ4IjoxfQ"))) == ["ddsr2.eyJ4IjoxfQ"]
 
 
-@pytest.mark.parametrize("extra", [
-    segment(0xE1, b"Exif\0\0nonsense"), segment(0xE1, bytes(65_533)) * 100,
-    segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(9)),
-    segment(0xE2, b"ICC_PROFILE\0\1\2" + bytes(60_000)) * 100, segment(0xE2, b"MPF\0" + bytes(3)),
-    segment(0xED, b"Photoshop 3.0\x008BIM" + bytes(3)), segment(0xE0, b"JFIF\0"), segment(0xEE, b"Adobe"),
-    segment(0xE0, b""), segment(0xFE, bytes(65_533)) * 20, segment(0xEF, b"\xff\xd8\xff\xda\xff\xd9" * 99),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "extra",
+    [
+        segment(0xE1, b"Exif\0\0nonsense"),
+        segment(0xE1, bytes(65_533)) * 100,
+        segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(9)),
+        segment(0xE2, b"ICC_PROFILE\0\1\2" + bytes(60_000)) * 100,
+        segment(0xE2, b"MPF\0" + bytes(3)),
+        segment(0xED, b"Photoshop 3.0\x008BIM" + bytes(3)),
+        segment(0xE0, b"JFIF\0"),
+        segment(0xEE, b"Adobe"),
+        segment(0xE0, b""),
+        segment(0xFE, bytes(65_533)) * 20,
+        segment(0xEF, b"\xff\xd8\xff\xda\xff\xd9" * 99),
+    ],
+)
 def test_application_segments_of_jpeg_do_not_decide(extra: bytes) -> None:
     np.testing.assert_array_equal(decode_upload(JPEG[:2] + extra + JPEG[2:]), decode_upload(JPEG))
 
@@ -158,11 +183,21 @@ def test_a_format_that_is_taken_but_damaged_is_not_called_unknown(form: str) -> 
             decode_upload(data[:part])
 
 
-@pytest.mark.parametrize(("data", "name"), [
-    (b"GIF89a", "GIF"), (b"II*\0", "TIFF"), (b"BM", "BMP"), (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"), (b"%PDF-1.7", "PDF"), (b'<?xml version="1.0"?><svg>', "SVG"),
-    (b"\0\0\0\x18ftypmp42", "a film"), (b"hello", "no picture of a known format"), (b"", "no picture"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+        (b"BM", "BMP"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"%PDF-1.7", "PDF"),
+        (b'<?xml version="1.0"?><svg>', "SVG"),
+        (b"\0\0\0\x18ftypmp42", "a film"),
+        (b"hello", "no picture of a known format"),
+        (b"", "no picture"),
+    ],
+)
 def test_other_formats_are_named(data: bytes, name: str) -> None:
     with pytest.raises(UnsupportedPicture, match=f"the file is {name}.*; send JPEG, PNG, WebP, AVIF or HEIC$"):
         decode_upload(data)

@@ -72,8 +72,9 @@ def test_sixteen_bits_of_grey_are_scaled(big: bool) -> None:
         np.testing.assert_array_equal(clear[..., 0], np.where(RAMP[0, 5] == RAMP, 255, RAMP))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "I", "F", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
-                                  "YCbCr", "HSV", "LAB"])  # fmt: skip
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "I", "F", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
+)
 def test_every_mode_of_pillow(mode: str) -> None:
     """The same picture in every mode, opaque: what comes back is that picture."""
     plain = Image.fromarray(RAMP) if mode in ("1", "L", "LA", "La", "I", "F") else Image.fromarray(colours())
@@ -131,8 +132,12 @@ def test_the_transparent_colour_of_sixteen_bits() -> None:
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"])
 def test_display_p3_becomes_srgb_in_every_format(form: str) -> None:
     profile = colour.named_profile(12, 13)
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}, "AVIF": {"quality": 100},
-               "HEIF": {"quality": -1, "chroma": 444}}.get(form, {})  # fmt: skip
+    options = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 100},
+        "HEIF": {"quality": -1, "chroma": 444},
+    }.get(form, {})
     if form == "HEIF":
         import pillow_heif
 

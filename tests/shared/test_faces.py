@@ -37,9 +37,14 @@ def photograph(width: int, height: int, *faces: tuple[int, int, int]) -> Pixels:
     return np.asarray(picture)
 
 
-@pytest.mark.parametrize(("width", "height", "left", "top", "edge"), [
-    (900, 600, 600, 180, 232), (640, 1100, 20, 700, 300), (3600, 2400, 1500, 200, 1000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top", "edge"),
+    [
+        (900, 600, 600, 180, 232),
+        (640, 1100, 20, 700, 300),
+        (3600, 2400, 1500, 200, 1000),
+    ],
+)
 def test_the_crop_is_about_the_face(width: int, height: int, left: int, top: int, edge: int) -> None:
     """The portrait shows its face in the middle: box and portrait agree to a fifth of the portrait's edge."""
     rgb = photograph(width, height, (left, top, edge))

@@ -433,9 +433,23 @@ def test_the_records_fields_are_those_that_the_documents_name(server: RedisServe
     after = set(client.hgetall(records.record_key(job.id)))  # type: ignore[arg-type]
     assert sealed <= during
     assert {name.decode() for name in (during | after) - sealed} == {
-        "kind", "state", "owner", "created", "started", "step", "steps", "batch", "reply_key", "attempts",
-        "execution", "worker", "error_code", "error_detail", "webhook_end", "webhook_reason",
-    }  # fmt: skip
+        "kind",
+        "state",
+        "owner",
+        "created",
+        "started",
+        "step",
+        "steps",
+        "batch",
+        "reply_key",
+        "attempts",
+        "execution",
+        "worker",
+        "error_code",
+        "error_detail",
+        "webhook_end",
+        "webhook_reason",
+    }
     words = (
         "kind",
         "state",

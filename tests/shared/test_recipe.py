@@ -14,12 +14,26 @@ GOOD = Recipe("0123456789abcdef", "keyed", "heun", 16, "a glacier", bytes(range(
 OLD = replace(GOOD, version=2)
 names = st.text(min_size=1, max_size=40)
 recipes = st.builds(
-    Recipe, names, names, names, st.integers(1, MAX_STEPS), st.text(min_size=1, max_size=256),
-    st.binary(min_size=16, max_size=16), st.binary(max_size=300), st.integers(0, 255),
+    Recipe,
+    names,
+    names,
+    names,
+    st.integers(1, MAX_STEPS),
+    st.text(min_size=1, max_size=256),
+    st.binary(min_size=16, max_size=16),
+    st.binary(max_size=300),
+    st.integers(0, 255),
 ) | st.builds(
-    Recipe, names, names, names, st.integers(1, MAX_STEPS), names, st.binary(min_size=16, max_size=16),
-    st.binary(max_size=300), version=st.just(2),
-)  # fmt: skip
+    Recipe,
+    names,
+    names,
+    names,
+    st.integers(1, MAX_STEPS),
+    names,
+    st.binary(min_size=16, max_size=16),
+    st.binary(max_size=300),
+    version=st.just(2),
+)
 
 
 @given(recipes)
@@ -37,8 +51,11 @@ def test_different_recipes_bind_different_bytes(one: Recipe, other: Recipe) -> N
     assert (one.associated_data == other.associated_data) == (one == other)
 
 
-@given(st.text(max_size=300) | st.text(max_size=300).map(lambda t: PREFIX + t) | st.binary(max_size=200).map(
-    lambda b: PREFIX + base64.urlsafe_b64encode(b).decode()))  # fmt: skip
+@given(
+    st.text(max_size=300)
+    | st.text(max_size=300).map(lambda t: PREFIX + t)
+    | st.binary(max_size=200).map(lambda b: PREFIX + base64.urlsafe_b64encode(b).decode())
+)
 def test_anything_else_is_one_clear_error(text: str) -> None:
     with pytest.raises((RecipeError, RecipeMismatch)):
         Recipe.from_text(text)
@@ -65,10 +82,22 @@ def damaged(good: Recipe = GOOD, **changes: object) -> str:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"k": 0}, {"k": "16"}, {"k": True}, {"k": MAX_STEPS + 1}, {"n": "AA=="}, {"n": 5}, {"m": ""}, {"d": 1},
-        {"x": 1}, {"r": 256}, {"r": -1}, {"r": "1"}, {"r": True}, {"l": 3},
+        {"k": 0},
+        {"k": "16"},
+        {"k": True},
+        {"k": MAX_STEPS + 1},
+        {"n": "AA=="},
+        {"n": 5},
+        {"m": ""},
+        {"d": 1},
+        {"x": 1},
+        {"r": 256},
+        {"r": -1},
+        {"r": "1"},
+        {"r": True},
+        {"l": 3},
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("good", [GOOD, OLD], ids=["3", "2"])
 def test_fields_out_of_range(good: Recipe, changes: dict[str, object]) -> None:
     with pytest.raises(RecipeError):
@@ -137,8 +166,11 @@ def test_the_text_form_is_pinned() -> None:
         b'{"d":"a","k":60,"m":"0123456789abcdef","n":"AAAAAAAAAAAAAAAAAAAAAA==","s":"paper","v":"ddim"}'
     )
     assert replace(newer, lengths=b"\1", rate=7).to_text() == (
-        "ddsr3." + base64.urlsafe_b64encode(
+        "ddsr3."
+        + base64.urlsafe_b64encode(
             b'{"d":"a","k":60,"l":"AQ==","m":"0123456789abcdef","n":"AAAAAAAAAAAAAAAAAAAAAA==","r":7,"s":"paper",'
             b'"v":"ddim"}'
-        ).decode().rstrip("=")
-    )  # fmt: skip
+        )
+        .decode()
+        .rstrip("=")
+    )
