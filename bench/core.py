@@ -1,7 +1,6 @@
 """`ddsr bench core`: hide and recover against the baseline, in turn, at no lower PSNR."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import memory
 from bench.baseline import STEPS, Baseline
-from bench.faces import Faces, Pixels, load_faces, psnr, through_file
+from bench.faces import Faces, Pixels, load_faces, through_file
 from bench.timing import in_turn, ratio, summary
+from figures import memory
+from figures.evaluations import evaluations
+from figures.fidelity import psnrs
 from shared.diffusion.model import EMBEDDED, DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.walks import HideOptions
@@ -34,27 +35,12 @@ class CoreOptions:
     seed: int = 0
 
 
-@contextmanager
-def evaluations(network: nn.Module, batch: int) -> Iterator[list[int]]:
-    """Counts the evaluations of a network a picture, [count]: a guided call takes a doubled batch and counts twice."""
-    count = [0]
-
-    def tick(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        count[0] += len(inputs[0]) // batch
-
-    handle = network.register_forward_pre_hook(tick)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
 def run(source: Path | None, options: CoreOptions, say: Say = lambda text: None) -> dict[str, Any]:
     """The table of ratios. `source`: pipeline folder; None is the embedded model."""
     folder = EMBEDDED if source is None else source
     ours, theirs = DiffusionModel.load(folder), Baseline(folder, steps=options.steps)
     faces = load_faces(max(options.batches), ours.image_size, options.seed)
-    ceiling = float(np.mean(psnr(faces.pixels, ours.decode(ours.encode(faces.pixels)))))
+    ceiling = float(np.mean(psnrs(faces.pixels, ours.decode(ours.encode(faces.pixels)))))
     rows: list[dict[str, Any]] = []
     for batch, rounds in zip(options.batches, options.rounds, strict=True):
         for row in _compare(ours, theirs, faces.first(batch), rounds, options):
@@ -129,7 +115,7 @@ def _compare(
         phase: in_turn({name: getattr(pair, phase) for name, pair in pairs.items()}, rounds)
         for phase in ("hide", "recover")
     }
-    quality = {name: float(np.mean(psnr(faces.pixels, pair.faces()))) for name, pair in pairs.items()}
+    quality = {name: float(np.mean(psnrs(faces.pixels, pair.faces()))) for name, pair in pairs.items()}
     rows = []
     for number, each in enumerate(options.ours):
         row: dict[str, Any] = {"batch": len(faces.pixels), "solver": each.resolved_solver, "steps": each.resolved_steps}

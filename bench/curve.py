@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.core import evaluations
-from bench.faces import Faces, Pixels, load_faces, psnr, through_file
+from bench.faces import Faces, Pixels, load_faces, through_file
 from bench.timing import timed
+from figures.evaluations import evaluations
+from figures.fidelity import psnrs
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.solvers import SOLVERS
@@ -45,7 +46,7 @@ def run(model: DiffusionModel, options: CurveOptions, say: Say = lambda text: No
                 f"{solver}, {point['steps']} steps: {point['hide']} + {point['recover']} evaluations, "
                 f"{point['psnr_db']:.2f} dB, {point['jpeg_db']:.2f} dB after JPEG {options.quality}"
             )
-    ceiling = float(np.mean(psnr(faces.pixels, model.decode(model.encode(faces.pixels)))))
+    ceiling = float(np.mean(psnrs(faces.pixels, model.decode(model.encode(faces.pixels)))))
     return {
         "faces": faces.source,
         "count": options.faces,
@@ -81,7 +82,7 @@ def _point(model: DiffusionModel, faces: Faces, options: HideOptions, quality: i
     stegos = [one.stego for one in hidden]
 
     def back(pictures: Pixels) -> float:
-        return float(np.mean(psnr(faces.pixels, recover(model, pictures, faces.identities, recipes))))
+        return float(np.mean(psnrs(faces.pixels, recover(model, pictures, faces.identities, recipes))))
 
     found: list[float] = []
     with evaluations(model.unet, len(faces.pixels)) as count:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from shared.imaging import encode_picture, fit_square
+from evaluation.data import SETTING
+from shared.imaging import PictureFormat, decode_upload, encode_picture, fit_square
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
-MATERIAL = "DDSR_MATERIAL"
 DISGUISES = ("a glacier under a blue sky", "a dark forest", "a calm sea under a cloudy sky", "a street in a city")
 
 Pixels = NDArray[np.uint8]
@@ -43,16 +42,16 @@ class Faces:
 
 def load_faces(count: int, size: int, seed: int = 0) -> Faces:
     """The portrait and count - 1 of the material's eval-faces; without material, other crops of the portrait."""
-    portrait = np.asarray(Image.open(PORTRAIT).convert("RGB"))
+    portrait = decode_upload(PORTRAIT.read_bytes())
     pictures = [fit_square(portrait, size)]
-    if os.environ.get(MATERIAL):
+    if os.environ.get(SETTING):
         from evaluation.data import load_set, pick
 
         pictures += [s.picture for s in pick(load_set(None, "eval-faces-00.tar", size=size), count - 1, seed)]
         source = "examples/portrait.jpg and eval-faces-00"
     else:
         pictures += [_crop(portrait, number, size) for number in range(1, count)]
-        source = f"crops of examples/portrait.jpg ({MATERIAL} is not set)"
+        source = f"crops of examples/portrait.jpg ({SETTING} is not set)"
     identities = [f"a photo of a person, blue kettle {77 + number}" for number in range(count)]
     disguises = [DISGUISES[number % len(DISGUISES)] for number in range(count)]
     return Faces(np.stack(pictures[:count]), identities, disguises, source)
@@ -66,18 +65,6 @@ def _crop(portrait: Pixels, number: int, size: int) -> Pixels:
     return fit_square(np.ascontiguousarray(part[:, ::-1] if number % 2 else part), size)
 
 
-def psnr(reference: Pixels, picture: Pixels) -> list[float]:
-    """dB of each picture of a batch; 100 for identical ones."""
-    errors = np.mean((reference.astype(np.float64) - picture) ** 2, axis=(1, 2, 3))
-    return [100.0 if error == 0 else float(10 * np.log10(255**2 / error)) for error in errors]
-
-
-def through_file(pictures: Sequence[Pixels], form: str = "png", quality: int = 95) -> Pixels:
+def through_file(pictures: Sequence[Pixels], form: PictureFormat = "png", quality: int = 95) -> Pixels:
     """Each picture written to a file's bytes and read again: what a channel does to a stego."""
-    import io
-
-    decoded = []
-    for picture in pictures:
-        data = encode_picture(picture, "jpeg" if form == "jpeg" else "png", quality=quality)
-        decoded.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
-    return np.stack(decoded)
+    return np.stack([decode_upload(encode_picture(picture, form, quality=quality)) for picture in pictures])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.faces import MATERIAL, Pixels
+from bench.faces import Pixels
+from evaluation.data import SETTING
 from shared.diffusion.model import DiffusionModel
 
 if TYPE_CHECKING:  # the evaluation's packages are not the worker's
@@ -22,10 +23,10 @@ class Judge:
 
     @classmethod
     def at_hand(cls, model: DiffusionModel, folder: Path, say: Callable[[str], None]) -> "Judge | None":
-        """None, and a word why, where `DDSR_MATERIAL` is not set or the evaluation's packages or files are missing:
+        """None, and a word why, where `DDSR_SETTING` is not set or the evaluation's packages or files are missing:
         recognisers and the faces behind a threshold are not the product's."""
-        if not os.environ.get(MATERIAL):
-            say(f"identities are not verified: {MATERIAL} is not set")
+        if not os.environ.get(SETTING):
+            say(f"identities are not verified: {SETTING} is not set")
             return None
         try:
             from evaluation.errors import MaterialMissing

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import memory
+from figures import memory
 from stack.stack import Stack
 from stack.temporary import temporary_stack
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.faces import load_faces, psnr, through_file
+from bench.faces import load_faces, through_file
 from bench.judge import Judge
 from bench.timing import in_turn, summary
+from figures.fidelity import psnrs
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
 from shared.diffusion.walks import HideOptions
@@ -36,7 +37,7 @@ def run(
         stegos, recipes = through_file([one.stego for one in hidden]), [one.recipe for one in hidden]
         for receiver, other in models.items():
             recovered = recover(other, stegos, faces.identities, recipes)
-            found = psnr(faces.pixels, recovered)
+            found = psnrs(faces.pixels, recovered)
             rows.append({
                 "sender": sender, "receiver": receiver, "psnr_db": float(np.mean(found)), "worst_db": min(found),
                 "verified": judge.verified(faces.pixels, recovered) if judge else None,

@@ -10,15 +10,17 @@ from typing import Any
 from pydantic import SecretStr
 
 from bench import noop_worker
-from bench.client import Answer, Call, hide_call, latency, post_all, rate, recover_call, tally
+from bench.client import Caller, all_served, latency, post_all, rate, tally
 from bench.faces import PORTRAIT, Faces, load_faces
 from bench.measured import Measured, running
+from ddsr_client.wire import Request, picture_of
 from shared.imaging import decode_upload, encode_picture, fit_square
 from shared.jobs import HideRequest, Picture, RecoverRequest
 from shared.recipe import Recipe
 from worker.engine import Engine
 
 Say = Callable[[str], None]
+Ask = Callable[[Picture, SecretStr], HideRequest | RecoverRequest]
 IDENTITY = "a photo of a person, blue kettle 77"
 DISGUISE = "a dark forest"
 CALLS = 4  # of the bare core, a round
@@ -79,14 +81,11 @@ def throughput(source: Path | None, options: ServiceOptions, say: Say = lambda t
 
 
 def _stack_rate(stack: Measured, uploads: list[bytes], faces: Faces, options: ServiceOptions) -> float:
-    base = stack.stack.sender_url
-    calls = [
-        hide_call(base, uploads[i % len(uploads)], IDENTITY, faces.disguises[i % len(uploads)])
-        for i in range(options.pictures)
-    ]
+    caller, count = Caller.of(stack.stack), len(uploads)
+    requests = [caller.hide(uploads[i % count], IDENTITY, faces.disguises[i % count]) for i in range(options.pictures)]
     start = time.perf_counter()
-    answers = post_all(calls, options.clients)
-    _all_served(answers)
+    answers = post_all(requests, options.clients)
+    all_served(answers)
     return rate(answers, start)
 
 
@@ -105,31 +104,34 @@ def added_latency(options: ServiceOptions) -> dict[str, Any]:
     upload = PORTRAIT.read_bytes()
     result: dict[str, Any] = {"requests": options.requests}
     with running(module="bench.noop_worker", batch=options.batch, log=options.log) as stack:
-        first = _all_served(post_all([hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)], 1))[0]
-        calls = {
-            "hide": hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE),
-            "recover": recover_call(stack.stack.receiver_url, first.content, IDENTITY, first.recipe),
+        caller = Caller.of(stack.stack)
+        hide = caller.hide(upload, IDENTITY, DISGUISE)
+        stego = picture_of(all_served(post_all([hide], 1))[0])
+        recipe = stego.recipe or ""
+        calls: dict[str, tuple[Request, bytes, Ask]] = {
+            "hide": (hide, upload, lambda picture, secret: HideRequest(picture, secret, DISGUISE)),
+            "recover": (
+                caller.recover(stego.data, IDENTITY, recipe),
+                stego.data,
+                lambda picture, secret: RecoverRequest(picture, secret, Recipe.from_text(recipe)),
+            ),
         }
-        for name, call in calls.items():
-            post_all([call] * 5, 1)
-            found = latency(_all_served(post_all([call] * options.requests, 1)))
-            direct = _direct(engine, call)
+        for name, (request, file, ask) in calls.items():
+            post_all([request] * 5, 1)
+            answers = post_all([request] * options.requests, 1)
+            all_served(answers)
+            found, direct = latency(answers), _direct(engine, file, ask)
             result[name] = found | {"direct_ms": direct, "added_ms": found["median_ms"] - direct}
     return result
 
 
-def _direct(engine: Engine, call: Call) -> float:
+def _direct(engine: Engine, file: bytes, ask: Ask) -> float:
     """Median milliseconds of the same call without a stack: the upload decoded, the engine asked."""
     secret, times = SecretStr(IDENTITY), []
     for _ in range(20):
         start = time.perf_counter()
-        picture = Picture.from_array(fit_square(decode_upload(call.picture), noop_worker.SIZE))
-        request: HideRequest | RecoverRequest = (
-            RecoverRequest(picture, secret, Recipe.from_text(call.form["recipe"]))
-            if "recipe" in call.form
-            else HideRequest(picture, secret, DISGUISE)
-        )
-        engine.run([request], lambda part, step, steps: None)
+        picture = Picture.from_array(fit_square(decode_upload(file), noop_worker.SIZE))
+        engine.run([ask(picture, secret)], lambda part, step, steps: None)
         times.append((time.perf_counter() - start) * 1000)
     return median(times)
 
@@ -139,18 +141,10 @@ def overload(options: ServiceOptions) -> dict[str, Any]:
     extra = {noop_worker.PAUSE: str(options.pause)}
     upload = PORTRAIT.read_bytes()
     with running(module="bench.noop_worker", batch=options.batch, log=options.log, extra=extra) as stack:
-        call = hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)
+        call = Caller.of(stack.stack).hide(upload, IDENTITY, DISGUISE)
         waves = []
         for _ in range(options.waves):
             found = tally(post_all([call] * options.in_flight, options.in_flight))
             redis = stack.redis()["used_memory"] / 2**20
             waves.append(found | {"resident_mib": stack.resident(), "redis_mib": redis})
     return {"in_flight": options.in_flight, "waves": waves}
-
-
-def _all_served(answers: list[Answer]) -> list[Answer]:
-    """Raises RuntimeError when an answer is no picture: then there is nothing to time."""
-    for answer in answers:
-        if answer.status != 200:
-            raise RuntimeError(f"the stack answered {answer.status} {answer.problem}")
-    return answers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.client import hide_call, post_all, rate, tally
+from bench.client import Caller, all_served, post_all, rate, tally
 from bench.faces import DISGUISES, PORTRAIT
 from bench.measured import running, spent
 from bench.service import DISGUISE, IDENTITY
@@ -42,13 +42,12 @@ def run(source: Path | None, options: WorkersOptions, say: Say = lambda text: No
 def _rate(source: Path | None, count: int, options: WorkersOptions) -> float:
     upload = PORTRAIT.read_bytes()
     with running(workers=count, threads=1, model=source, batch=options.batch, log=options.log) as stack:
-        base = stack.stack.sender_url
+        caller = Caller.of(stack.stack)
         texts = [DISGUISES[i % len(DISGUISES)] for i in range(options.pictures)]
-        calls = [hide_call(base, upload, IDENTITY, text) for text in texts]
+        requests = [caller.hide(upload, IDENTITY, text) for text in texts]
         start = time.perf_counter()
-        answers = post_all(calls, options.clients)
-        if tally(answers)["served"] != len(answers):
-            raise RuntimeError(f"not every request was served: {tally(answers)}")
+        answers = post_all(requests, options.clients)
+        all_served(answers)
         return rate(answers, start)
 
 
@@ -56,7 +55,7 @@ def job_costs(options: WorkersOptions) -> dict[str, Any]:
     """A saturated stack whose core computes nothing: CPU of each process, commands and bytes of Redis, all per job."""
     upload = PORTRAIT.read_bytes()
     with running(module="bench.noop_worker", batch=options.batch, log=options.log) as stack:
-        call = hide_call(stack.stack.sender_url, upload, IDENTITY, DISGUISE)
+        call = Caller.of(stack.stack).hide(upload, IDENTITY, DISGUISE)
         post_all([call] * options.clients, options.clients)
         cpu, redis, start = stack.cpu(), stack.redis(), time.perf_counter()
         answers = post_all([call] * options.jobs, options.clients)

@@ -54,10 +54,6 @@ class FaceFinder:
         return found
 
 
-def _confidence(face: Face) -> float:
-    return face.confidence
-
-
 def align(picture: Picture, landmarks: Landmarks, edge: int = 112) -> Picture:
     """Crop (edge, edge, 3) uint8 of a picture, its landmarks (5, 2) moved onto the template by the best
     similarity transform (Umeyama, 1991); bilinear; black outside the picture."""

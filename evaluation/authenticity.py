@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation import prompts
-from evaluation.bench import Bench, counted, nonce
+from evaluation.bench import Bench, nonce
 from evaluation.data import Picture, stack
 from evaluation.degradations import BEYOND, CLEAN, TABLE_4, Degradation, degrade
 from evaluation.identity import Identified, identify
 from evaluation.metrics import mean, share
 from evaluation.reversibility import identity_figures, measure
 from evaluation.runs import Row, Run, batches
+from figures.evaluations import evaluations
 from shared.diffusion.channels import CHANNELS, jpeg
 from shared.diffusion.pipeline import Hidden, Recovered, hide_each, recover_each
 from shared.diffusion.sealed import first_rate, rate_of
@@ -103,7 +104,7 @@ class _Trial:
     def _through(self, known: Identified, arrived: Picture) -> list[Row]:
         """Of each stego that arrived: whether it opens, and if so the face's figures."""
         start = time.process_time()
-        with counted(self.bench.model, len(arrived)) as calls:
+        with evaluations(self.bench.model.unet, len(arrived)) as calls:
             ends = self._recover(arrived, self.prompts)
         seconds = round((time.process_time() - start) / len(arrived), 3)
         rows: list[Row] = [{"authentic": isinstance(end, Recovered)} for end in ends]

@@ -7,21 +7,20 @@ stopped run goes on.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from evaluation import prompts
 from evaluation.alignment import FaceFinder
 from evaluation.data import Picture, Sample, stack
 from evaluation.identity import Calibration
 from evaluation.recognisers import Recogniser
-from evaluation.runs import Progress, Provenance, Row, Run, silent
+from evaluation.runs import Progress, Row, Run, made_with, silent
+from figures.evaluations import evaluations
 from shared.diffusion.channels import png
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Hidden, hide, recover
@@ -54,7 +53,6 @@ class Bench:
     data: str = ""
     seed: int = 0
     batch: int = 8
-    device: str = "cpu"
     progress: Progress = field(default=silent)
     trials: dict[str, Run] = field(default_factory=dict)
 
@@ -76,8 +74,8 @@ class Bench:
         """What all rows depend on, whatever the table. The version: a stego is recovered by the method that made it."""
         return {"model": self.model.fingerprint, "method": VERSION, "seed": self.seed, "data": self.data}
 
-    def provenance(self) -> Provenance:
-        return Provenance.here(self.model.fingerprint, self.seed, self.device, self.data)
+    def provenance(self) -> Row:
+        return made_with(self.model.fingerprint, self.seed, str(self.model.device), self.data)
 
 
 @dataclass(frozen=True)
@@ -144,22 +142,6 @@ def recover_faces(
     return np.stack([png(picture) for picture in recovered])
 
 
-@contextmanager
-def counted(model: DiffusionModel, batch: int) -> Iterator[list[int]]:
-    """Counts the evaluations a picture meanwhile, in the one entry of the list. A guided one counts as two."""
-    calls, original = [0], model.predict_noise
-
-    def predict(x: Tensor, *given: Any) -> Any:
-        calls[0] += len(x) // batch
-        return original(x, *given)
-
-    model.predict_noise = predict  # type: ignore[method-assign,assignment]
-    try:
-        yield calls
-    finally:
-        del model.predict_noise  # the class's own again
-
-
 def trials_of(bench: Bench, options: HideOptions) -> Run:
     """The store of all trials of one model and way of hiding; rows of another seed, set or method are
     refused."""
@@ -200,7 +182,7 @@ def trial_of(bench: Bench, indices: Sequence[int], options: HideOptions) -> Tria
 def _hide_and_keep(bench: Bench, store: Run, indices: Sequence[int], options: HideOptions) -> None:
     trial = hide_faces(bench, indices, options)
     start = time.perf_counter()
-    with counted(bench.model, len(indices)) as calls:
+    with evaluations(bench.model.unet, len(indices)) as calls:
         recovered = recover_faces(bench, trial, trial.stegos, trial.prompts)
     seconds = (time.perf_counter() - start) / len(indices)
     keys = [bench.faces[i].name for i in indices]

@@ -17,10 +17,11 @@ from evaluation import prompts, reversibility
 from evaluation.bench import RECOVERED, Bench, Trial, nonce, recover_faces, recovery, trial_of
 from evaluation.data import Picture, stack
 from evaluation.identity import identify
-from evaluation.metrics import mean, psnr
+from evaluation.metrics import mean
 from evaluation.noise import lengths_found, linkage, openings
 from evaluation.reversibility import ReversibilityOptions, identity_figures
 from evaluation.runs import Row, Run, batches
+from figures.fidelity import psnrs
 from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import Noise, face_noise, stego_noise
@@ -171,4 +172,4 @@ def _machines(bench: Bench, options: HideOptions, halves: Mapping[str, Diffusion
 
 
 def _psnr(bench: Bench, first: Picture, second: Picture) -> Row:
-    return mean([psnr(a, b) for a, b in zip(first, second, strict=True)], bench.seed).as_dict()
+    return mean(psnrs(first, second), bench.seed).as_dict()

@@ -1,6 +1,5 @@
 """Pieces of a Markdown report: figures with their intervals, tables, provenance, pictures."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evaluation.bench import trials_name
@@ -19,12 +18,6 @@ def area(row: Row) -> str:
     """Area under a ROC with its interval."""
     low, high = row["auc_interval"]
     return f"{row['auc']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Lines:
-    """A Markdown table and an empty line."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def provenance(table: Row, noun: str = "faces") -> Lines:

@@ -1,8 +1,7 @@
-"""Fidelity of pictures, intervals of means and shares, and the Frechet distance.
+"""Structural similarity, intervals of means and shares, and the Frechet distance.
 
-Settings, the same in every table: pictures are uint8 RGB (H, W, 3), range 255. PSNR over all channels at
-once. SSIM as in Wang et al. (IEEE TIP 13, 2004): Gaussian window of sigma 1.5 (11x11), K1 .01, K2 .03, mean
-of the three channels.
+Settings, the same in every table: pictures are uint8 RGB (H, W, 3), range 255. SSIM as in Wang et al. (IEEE TIP 13,
+2004): Gaussian window of sigma 1.5 (11x11), K1 .01, K2 .03, mean of the three channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,22 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import structural_similarity
 
 from evaluation.data import Picture
 
 Vectors = NDArray[np.float64]  # (N, D) features
 Fold = tuple[NDArray[np.float64], NDArray[np.float64]]  # scores of covers and of stegos, by one judge
-IDENTICAL_DB = 100.0  # PSNR given to identical pictures, whose true one is infinite and would swallow a mean
 _RESAMPLES = 2000
 _Z95 = float(norm.ppf(0.975))
-
-
-def psnr(reference: Picture, picture: Picture) -> float:
-    """Peak signal-to-noise ratio in dB, at most IDENTICAL_DB."""
-    if np.array_equal(reference, picture):
-        return IDENTICAL_DB
-    return min(IDENTICAL_DB, float(peak_signal_noise_ratio(reference, picture, data_range=255)))
 
 
 def ssim(reference: Picture, picture: Picture) -> float:

@@ -12,7 +12,7 @@ from evaluation.runs import Row
 
 
 @dataclass(frozen=True)
-class Eyes:
+class PerceptualMetrics:
     """Networks that look at pictures; None: not to be had.
 
     Attributes:
@@ -26,20 +26,20 @@ class Eyes:
     lpips: Lpips | None = None
 
 
-BLIND = Eyes()
+NO_METRICS = PerceptualMetrics()
 
 
-def perception(bench: Bench, originals: Picture, recovered: Picture, eyes: Eyes) -> Row:
+def perception(bench: Bench, originals: Picture, recovered: Picture, metrics: PerceptualMetrics) -> Row:
     """CLIP similarity to the identity prompt, Frechet distance of recovered to original pictures, and LPIPS."""
     table: Row = {}
-    if eyes.scorer is not None:
-        texts = eyes.scorer.embed_texts(bench.prompts)
+    if metrics.scorer is not None:
+        texts = metrics.scorer.embed_texts(bench.prompts)
         for name, pictures in (("recovered", recovered), ("original", originals)):
-            values = (eyes.scorer.embed_pictures(pictures) * texts).sum(axis=1)
+            values = (metrics.scorer.embed_pictures(pictures) * texts).sum(axis=1)
             table[f"clip_to_identity_prompt_{name}"] = mean(values, bench.seed).as_dict()
-    if eyes.features is not None and len(recovered) >= 2:
-        distance = eyes.features.distance(recovered, originals)
-        table["frechet"] = {"features": eyes.features.name, **distance.as_dict()}
-    if eyes.lpips is not None:
-        table["lpips"] = mean(eyes.lpips.distance(originals, recovered), bench.seed).as_dict()
+    if metrics.features is not None and len(recovered) >= 2:
+        distance = metrics.features.distance(recovered, originals)
+        table["frechet"] = {"features": metrics.features.name, **distance.as_dict()}
+    if metrics.lpips is not None:
+        table["lpips"] = mean(metrics.lpips.distance(originals, recovered), bench.seed).as_dict()
     return table

@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw
 
 from evaluation.data import Picture
 from evaluation.runs import Row
+from figures.plots import plt, saved
 
 _KINDS = {
     "jpeg": "JPEG, quality",
@@ -40,7 +37,7 @@ def roc_curves(tables: Mapping[str, Row], path: Path) -> Path:
     axes.set(xlabel="plain samples called suspicious", ylabel="stego pictures called suspicious")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", title="StegExpose")
     axes.legend(loc="lower right", fontsize=7)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def robustness_curves(tables: Mapping[str, Row], path: Path) -> Path:
@@ -57,7 +54,7 @@ def robustness_curves(tables: Mapping[str, Row], path: Path) -> Path:
     for row in grid:
         row[0].set_ylabel("PSNR to the original, dB")
     grid[0, 0].legend(fontsize=8)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _of_kind(table: Row, kind: str) -> list[str]:
@@ -101,17 +98,7 @@ def identity_points(table: Row, path: Path, kinds: Mapping[str, str]) -> Path:
         axes.title.set_fontsize(9)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
-
-
-def _saved(figure: plt.Figure, path: Path) -> Path:
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return saved(figure, path, rect=(0, 0.07, 1, 1))
 
 
 def labelled_sheet(rows: Sequence[tuple[str, Path]], path: Path, *, count: int = 8) -> Path | None:

@@ -20,10 +20,11 @@ from evaluation.bench import RECOVERED, Bench, Trial, recover_faces, recovery, r
 from evaluation.data import Picture
 from evaluation.degradations import TABLE_4, Degradation, degrade
 from evaluation.identity import BORROWED, Calibration, Identified, compare, identify
-from evaluation.metrics import mean, psnr, share, ssim
-from evaluation.perception import BLIND, Eyes, perception
+from evaluation.metrics import mean, share, ssim
+from evaluation.perception import NO_METRICS, PerceptualMetrics, perception
 from evaluation.recognisers import PUBLISHED_THRESHOLDS
 from evaluation.runs import Row, Run, batches
+from figures.fidelity import psnr
 from shared.diffusion.walks import HideOptions
 
 ATTACKS = ("wrong", "near", "none")
@@ -55,11 +56,13 @@ class ReversibilityOptions:
         }
 
 
-def run(bench: Bench, options: ReversibilityOptions, eyes: Eyes = BLIND, *, name: str = "reversibility") -> Row:
+def run(
+    bench: Bench, options: ReversibilityOptions, metrics: PerceptualMetrics = NO_METRICS, *, name: str = "reversibility"
+) -> Row:
     """Measure every face of the bench, going on where an earlier run stopped, and write the table.
 
     Args:
-        eyes: networks that look at the stegos and at the recovered pictures.
+        metrics: networks that look at the stegos and at the recovered pictures.
 
     Returns:
         the figures, as in `table.json`.
@@ -69,14 +72,14 @@ def run(bench: Bench, options: ReversibilityOptions, eyes: Eyes = BLIND, *, name
     done = len(bench.faces) - len(todo)
     for indices in batches(todo, bench.batch):
         bench.progress(name, done, len(bench.faces))
-        store.add(_rows(bench, store, indices, options, eyes))
+        store.add(_rows(bench, store, indices, options, metrics))
         done += len(indices)
     bench.progress(name, done, len(bench.faces))
     rows = [store.rows[key] for key in bench.names]
     table = summary(rows, bench.calibrations, bench.seed)
-    if eyes is not BLIND:
+    if metrics is not NO_METRICS:
         originals, recovered = store.load("original", bench.names), store.load(RECOVERED, bench.names)
-        table["perception"] = perception(bench, originals, recovered, eyes)
+        table["perception"] = perception(bench, originals, recovered, metrics)
     store.finish(table, bench.provenance())
     return table
 
@@ -87,7 +90,9 @@ def setup_of(bench: Bench, options: ReversibilityOptions) -> Row:
     return {**bench.setup(), "recognisers": names, "options": options.as_dict()}
 
 
-def _rows(bench: Bench, store: Run, indices: Sequence[int], options: ReversibilityOptions, eyes: Eyes) -> list[Row]:
+def _rows(
+    bench: Bench, store: Run, indices: Sequence[int], options: ReversibilityOptions, metrics: PerceptualMetrics
+) -> list[Row]:
     start = time.process_time()
     trial = trial_of(bench, indices, options.hide)
     originals = identify(trial.originals, bench.finder, bench.recognisers)
@@ -100,8 +105,8 @@ def _rows(bench: Bench, store: Run, indices: Sequence[int], options: Reversibili
     _add(rows, "ceiling", measure(bench, originals, trial.originals, ceiling))
     _add(rows, RECOVERED, measure(bench, originals, trial.originals, recovered))
     _add(rows, "stego", measure(bench, originals, trial.originals, trial.stegos))
-    if eyes.scorer is not None:
-        _add(rows, "clip", eyes.scorer.judge(trial.stegos, trial.scenes, trial.disguises))
+    if metrics.scorer is not None:
+        _add(rows, "clip", metrics.scorer.judge(trial.stegos, trial.scenes, trial.disguises))
     for kind in ATTACKS if options.attacks else ():
         _add(rows, kind, measure(bench, originals, trial.originals, recovered_under(bench, trial, kind)))
     for degradation in options.degradations:

@@ -6,12 +6,7 @@ table.json   the figures, with their provenance
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from figures.provenance import provenance
 from shared.errors import InvalidOption
 
 Row = dict[str, Any]
@@ -30,44 +26,9 @@ def silent(what: str, done: int, total: int) -> None:
     """A `Progress` that shows nothing."""
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What a figure must name so that someone else can make it again."""
-
-    command: str
-    commit: str
-    device: str
-    model: str  # fingerprint
-    seed: int
-    threads: int
-    data: str = ""
-    day: str = ""
-
-    @classmethod
-    def here(cls, model: str, seed: int, device: str, data: str = "") -> "Provenance":
-        words = [Path(sys.argv[0]).name, *(Path(a).name if os.path.isabs(a) else a for a in sys.argv[1:])]
-        day = datetime.now(UTC).date().isoformat()
-        return cls(" ".join(words), commit(), device, model, seed, torch.get_num_threads(), data, day)
-
-    def as_dict(self) -> Row:
-        return dict(vars(self))
-
-
-def commit() -> str:
-    """Short hash of the checked-out commit, with `+` when tracked files differ from it; "unknown" outside
-    git."""
-    folder = Path(__file__).resolve().parent
-    try:
-        head = _git(folder, "rev-parse", "--short", "HEAD")
-        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+" if dirty else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+def made_with(model: str, seed: int, device: str, data: str) -> Row:
+    """The provenance of a table. `model`: its fingerprint; `data`: the set's name and digest."""
+    return provenance(model=model, seed=seed, device=device, threads=torch.get_num_threads(), data=data)
 
 
 class Run:
@@ -130,9 +91,10 @@ class Run:
         path.write_text(json.dumps({"depends": wanted, "row": row}, indent=1))
         return row
 
-    def finish(self, table: Mapping[str, Any], provenance: Provenance) -> Path:
+    def finish(self, table: Mapping[str, Any], made: Row) -> Path:
+        """Write `table.json`. `made`: the provenance of the figures."""
         path = self.folder / "table.json"
-        path.write_text(json.dumps({"made": provenance.as_dict(), "setup": self.setup, **table}, indent=1))
+        path.write_text(json.dumps({"made": made, "setup": self.setup, **table}, indent=1))
         return path
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from evaluation import plots
 from evaluation.identity import BORROWED
-from evaluation.markdown import ATTACK_NAMES, Lines, figure, markdown, picture, provenance, trials_of
+from evaluation.markdown import ATTACK_NAMES, Lines, figure, picture, provenance, trials_of
 from evaluation.reversibility import strangers_bound
 from evaluation.runs import Row
 from evaluation.verdicts import PAPER
+from figures.tables import markdown
 
 
 def instruments(table: Row) -> Lines:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evaluation import plots
-from evaluation.markdown import ATTACK_NAMES, Lines, area, figure, markdown, picture, provenance, trials_of
+from evaluation.markdown import ATTACK_NAMES, Lines, area, figure, picture, provenance, trials_of
 from evaluation.runs import Row
 from evaluation.sections import attacks
 from evaluation.verdicts import PAPER
+from figures.tables import markdown
 
 
 def security(tables: Mapping[str, Row], folder: Path) -> Lines:

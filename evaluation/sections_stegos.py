@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.markdown import Lines, area, figure, markdown, picture, provenance
+from evaluation.markdown import Lines, area, figure, picture, provenance
 from evaluation.runs import Row
+from figures.tables import markdown
 
 _SIDES = {
     "stegos": "stegos", "plain": "plain samples", "coded": "photographs, decode(encode(x))",

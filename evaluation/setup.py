@@ -11,7 +11,7 @@ from evaluation.calibration import Pair, calibrated
 from evaluation.data import Sample, lfw_pairs, load_set, pick, stack, whole_identities
 from evaluation.identity import digest_of, embedded
 from evaluation.metrics import share
-from evaluation.runs import Progress, Provenance, Row, Run, silent
+from evaluation.runs import Progress, Row, Run, made_with, silent
 from shared.diffusion.model import DiffusionModel
 
 FACES = "eval-faces-00.tar"
@@ -64,7 +64,6 @@ def make_bench(
         data=f"{Path(data).name if data else FACES} {digest_of(gallery or faces)}",
         seed=seed,
         batch=batch,
-        device=str(model.device),
         progress=progress,
     )
 
@@ -107,5 +106,5 @@ def instruments(
         "calibrations": {name: asdict(one) for name, one in calibrated(out, faces, finder, loaded).items()},
         "count": len(faces),
     }
-    store.finish(table, Provenance.here("none", seed, "cpu", f"{Path(data).name if data else FACES}"))
+    store.finish(table, made_with("none", seed, "cpu", f"{Path(data).name if data else FACES}"))
     return table

@@ -32,7 +32,7 @@ from evaluation.metrics import Vectors, frechet, jackknifed, mean, ratio, share
 from evaluation.naturalness import kernel_distance, patch_steps, precision_and_recall, spectrum_slopes
 from evaluation.plots import mixed_sheet
 from evaluation.prompts import UNKNOWN
-from evaluation.runs import Progress, Provenance, Row, Run, batches, silent
+from evaluation.runs import Progress, Row, Run, batches, made_with, silent
 from evaluation.scenes import Photographs, Task, digest, divide, training_set
 from evaluation.security import auc_interval
 from evaluation.setup import SCENES
@@ -99,7 +99,7 @@ def run(model: DiffusionModel, out: Path, judge: Judge, eval_scenes: Sequence[Sa
         "cpu_seconds": round((time.process_time() - start) / judge.limit, 2),
     }
     data = f"{SCENES} {digest(stack(photographs.reference).tobytes())}"
-    store.finish(table, Provenance.here(model.fingerprint, judge.seed, str(model.device), data))
+    store.finish(table, made_with(model.fingerprint, judge.seed, str(model.device), data))
     return table
 
 

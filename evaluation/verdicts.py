@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.degradations import TABLE_4
-from evaluation.markdown import Lines, area, figure, markdown
+from evaluation.markdown import Lines, area, figure
 from evaluation.metrics import Figure
 from evaluation.runs import Row
+from figures.tables import markdown
 
 PAPER: Mapping[str, Any] = {
     "psnr": 35.11,

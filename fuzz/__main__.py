@@ -40,7 +40,7 @@ def run(name: str, seconds: int, out: Path) -> int:
     limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024", "-max_len=16384"]
     command = [sys.executable, "-m", "fuzz.one", name, str(bred), str(CORPUS / name), *limits]
     with open(out / "log", "wb") as log:
-        done = subprocess.run([*command, f"-artifact_prefix={out}/find-"], stdout=log, stderr=log)  # noqa: S603
+        done = subprocess.run([*command, f"-artifact_prefix={out}/find-"], stdout=log, stderr=log)
     last = (out / "log").read_text(errors="replace").splitlines()[-1:]
     sys.stdout.write(f"{name}: {' '.join(last)} (exit {done.returncode}, log {out / 'log'})\n")
     return done.returncode

@@ -1,17 +1,32 @@
 """The callers' ledgers against the counters of the services and the worker: is every job accounted for?"""
 
 import json
-import urllib.request
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-TERMINAL = ("done", "failed", "cancelled", "expired")
+from ddsr_client.models import TERMINAL, Kind
+
 Labels = tuple[tuple[str, str], ...]
+Book = Literal["requests", "jobs", "broken"]  # every answer; every accepted job and every end seen; what was wrong
+
+
+def open_books(folder: Path) -> None:
+    """Empty files of a ledger."""
+    for book in get_args(Book):
+        (folder / f"{book}.jsonl").touch()
+
+
+def note(folder: Path, book: Book, **fields: Any) -> None:
+    """One line of a book, on disk at once."""
+    with open(folder / f"{book}.jsonl", "a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"t": round(time.time(), 3), **fields}) + "\n")
 
 
 @dataclass
@@ -21,7 +36,7 @@ class Ledger:
     `broken`: what a caller found wrong in an answer of the right status.
     """
 
-    jobs: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, Kind] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -29,7 +44,7 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: Path) -> "Ledger":
-        """The files of `load.profile`. Two ends of one job contradict each other unless one says that its picture has
+        """What was noted. Two ends of one job contradict each other unless one says that its picture has
         gone (`expired` after `done`).
         """
         broken = [line["what"] for line in _lines(folder / "broken.jsonl")]
@@ -43,7 +58,7 @@ class Ledger:
         return ledger
 
     @property
-    def open(self) -> dict[str, str]:
+    def open(self) -> dict[str, Kind]:
         """Kind by id of the jobs whose end no caller saw."""
         return {job: kind for job, kind in self.jobs.items() if job not in self.ends}
 
@@ -54,9 +69,8 @@ class Ledger:
 
 def scrape(url: str, key: str | None = None) -> dict[str, dict[Labels, float]]:
     """Samples of a /metrics address by name and labels."""
-    request = urllib.request.Request(url, headers={"X-API-Key": key} if key else {})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        text = answer.read().decode()
+    answer = httpx.get(url, headers={"X-API-Key": key} if key else {}, timeout=30, trust_env=False)
+    text = answer.raise_for_status().text
     found: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -95,12 +109,9 @@ def job_checks(ledger: Ledger, services: Mapping[str, Any], workers: Mapping[str
         ends = ledger.count(kind)
         submitted = total(services[service].get("ddsr_jobs_submitted_total", {}), kind=kind)
         checks.append(equal(f"{kind}: accepted, as the {service} counts", sum(ends.values()), submitted))
-        checks.append(
-            equal(f"{kind}: done, as the worker counts", ends["done"], total(jobs, kind=kind, outcome="done"))
-        )
-        checks.append(
-            equal(f"{kind}: failed, as the worker counts", ends["failed"], total(jobs, kind=kind, outcome="failed"))
-        )
+        for outcome in ("done", "failed"):
+            counted = total(jobs, kind=kind, outcome=outcome)
+            checks.append(equal(f"{kind}: {outcome}, as the worker counts", ends[outcome], counted))
         checks.append(equal(f"{kind}: expired", ends["expired"], 0))
     return checks
 

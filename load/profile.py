@@ -1,16 +1,17 @@
 """The callers, for locust: `python -m load` runs it with the addresses of its own stack in the environment.
 
-Every caller does one of a dozen things at a time and sees each of its jobs to the end. What it saw goes into the folder
-`DDSR_LOAD_FOLDER`: `requests.jsonl` has a line for every answer, `jobs.jsonl` for every accepted job and every end that
-was seen, `broken.jsonl` for every answer that had the right status and was wrong all the same.
+Every caller does one of a dozen things at a time and sees each of its jobs to the end. What it saw goes into the
+ledgers (`load.accounts`) of the folder `DDSR_LOAD_FOLDER`. Good forms are the client's; what a client would never send
+is made here.
 """
 
 import io
-import json
 import os
 import random
 import secrets
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,23 @@ import requests
 from locust import HttpUser, between, events, task
 from PIL import Image
 
-SENDER = os.environ["DDSR_LOAD_SENDER"]
-RECEIVER = os.environ["DDSR_LOAD_RECEIVER"]
+from ddsr_client.core import Core
+from ddsr_client.models import Kind
+from ddsr_client.retry import Retry
+from ddsr_client.secret import Secret
+from ddsr_client.settings import make_settings
+from ddsr_client.sse import EventParser
+from ddsr_client.wire import Request, job_of
+from load.accounts import note
+
+SENDER, RECEIVER = os.environ["DDSR_LOAD_SENDER"], os.environ["DDSR_LOAD_RECEIVER"]
 KEY = {"X-API-Key": os.environ["DDSR_LOAD_KEY"]}
 FOLDER = Path(os.environ["DDSR_LOAD_FOLDER"])
+CORE = Core(make_settings(SENDER, RECEIVER, None, None, False), Retry(tries=0))
 PATIENCE = 120  # seconds for a job's end
 WAIT = "wait=60"
 MODEL_SIDE = 32
-TERMINAL = ("done", "failed", "cancelled", "expired")
-
-_STREAMS = {name: open(FOLDER / f"{name}.jsonl", "a", encoding="utf-8") for name in ("requests", "jobs", "broken")}  # noqa: SIM115
-
-
-def note(ledger: str, **fields: Any) -> None:
-    """One line of a ledger, on disk at once."""
-    stream = _STREAMS[ledger]
-    stream.write(json.dumps({"t": round(time.time(), 3), **fields}) + "\n")
-    stream.flush()
+Form = dict[str, Any]  # keyword arguments of a request: data, files, headers, params
 
 
 @events.request.add_listener
@@ -44,18 +45,18 @@ def on_request(
 ) -> None:
     status = getattr(response, "status_code", 0)
     failed = str(exception) if exception is not None else None
-    note("requests", name=name, ms=round(response_time, 2), status=status, failed=failed, **context)
+    note(FOLDER, "requests", name=name, ms=round(response_time, 2), status=status, failed=failed, **context)
 
 
 @events.user_error.add_listener
 def on_user_error(exception: Exception, **_: Any) -> None:
-    note("broken", what=f"{type(exception).__name__}: {exception}")
+    claim(False, f"{type(exception).__name__}: {exception}")
 
 
 def claim(good: bool, what: str) -> None:
     """What ought to be so."""
     if not good:
-        note("broken", what=what)
+        note(FOLDER, "broken", what=what)
 
 
 def _photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
@@ -74,28 +75,51 @@ BOMB = io.BytesIO()
 Image.new("P", (8000, 8000)).save(BOMB, "PNG")
 
 
+def hide_form(prompt: str, disguise: str = "a hill", steps: int = 1) -> Form:
+    """A good form of `POST /hide` with some photograph."""
+    return _form(
+        CORE.hide_request(
+            random.choice(PHOTOGRAPHS),
+            Secret(prompt),
+            disguise,
+            scheme=None,
+            channel=None,
+            face_size=None,
+            steps=steps,
+            format="png",
+            crop="auto",
+            webhook=None,
+            idempotency_key=None,
+        )
+    )
+
+
+def recover_form(stego: bytes, prompt: str, recipe: str) -> Form:
+    """A good form of `POST /recover`."""
+    return _form(
+        CORE.recover_request(
+            stego, Secret(prompt), recipe=recipe, decoy=False, format="png", webhook=None, idempotency_key=None
+        )
+    )
+
+
+def _form(request: Request) -> Form:
+    found = request.arguments()
+    return {"data": found["data"], "files": found["files"]}
+
+
 class Caller(HttpUser):
     """Somebody with a key who hides, recovers, follows, cancels, errs and leaves."""
 
     host = SENDER
     wait_time = between(0.0, 0.2)
 
-    def ask(self, method: str, base: str, path: str, name: str, expected: set[int], **options: Any) -> Any:
+    def ask(self, method: str, kind: Kind, path: str, name: str, expected: set[int], **options: Any) -> Any:
         """One request. Another status than an expected one is a failure of the run."""
         headers = {**KEY, **options.pop("headers", {})}
-        route = options.pop("route", path)
-        context = {"service": "sender" if base == SENDER else "receiver", "method": method, "route": route}
-        call = self.client.request(
-            method,
-            base + path,
-            name=name,
-            headers=headers,
-            catch_response=True,
-            context=context,
-            timeout=180,
-            **options,
-        )
-        with call as response:
+        base, service = (SENDER, "sender") if kind == "hide" else (RECEIVER, "receiver")
+        known = {"name": name, "context": {"service": service}, "timeout": 180, "catch_response": True}
+        with self.client.request(method, base + path, headers=headers, **known, **options) as response:
             if response.status_code in expected:
                 response.success()
             else:
@@ -103,189 +127,161 @@ class Caller(HttpUser):
                 response.failure(f"{response.status_code} {what!s:.300}")
         return response
 
-    def submit(self, kind: str, name: str, expected: set[int], prefer: str, **options: Any) -> Any:
+    def submit(self, kind: Kind, name: str, expected: set[int], prefer: str, form: Form) -> Any:
         """`POST /hide` or `/recover`; an accepted job goes into the ledger, with its end where that is known."""
-        base = SENDER if kind == "hide" else RECEIVER
-        headers = {"Prefer": prefer, **options.pop("headers", {})}
-        response = self.ask("POST", base, f"/{kind}", name, expected, headers=headers, **options)
+        response = self.ask("POST", kind, f"/{kind}", name, expected, **_with(form, Prefer=prefer))
         job = response.headers.get("DDSR-Job") if response.status_code in (200, 202) else None
         if job is not None:
-            note("jobs", job=job, kind=kind, event="accepted")
+            self.saw(kind, job, "accepted")
             if response.status_code == 200:
-                note("jobs", job=job, kind=kind, event="done")
+                self.saw(kind, job, "done")
         return response
 
-    def job(
-        self, kind: str, job: str, part: str, name: str, expected: set[int], method: str = "GET", **options: Any
-    ) -> Any:
-        base = SENDER if kind == "hide" else RECEIVER
-        return self.ask(method, base, f"/jobs/{job}{part}", name, expected, route=f"/jobs/{{job_id}}{part}", **options)
+    def saw(self, kind: Kind, job: str, event: str) -> None:
+        note(FOLDER, "jobs", job=job, kind=kind, event=event)
 
-    def follow(self, kind: str, job: str) -> str:
+    def job(self, kind: Kind, job: str, part: str, name: str, expected: set[int], **options: Any) -> Any:
+        return self.ask("GET", kind, f"/jobs/{job}{part}", name, expected, **options)
+
+    def follow(self, kind: Kind, job: str) -> str:
         """Ask until the job has ended; its end goes into the ledger."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             response = self.job(kind, job, "", "job: wait", {200}, params={"wait": 10})
-            state = str(response.json()["state"]) if response.status_code == 200 else ""
-            if state in TERMINAL:
-                note("jobs", job=job, kind=kind, event=state)
-                return state
+            if response.status_code == 200 and (found := job_of(200, response.content)).ended:
+                self.saw(kind, job, found.state)
+                return found.state
         return ""
 
-    def hide(self, name: str, prefer: str, expected: set[int], **changes: Any) -> tuple[Any, str]:
-        """A hiding under a fresh prompt; gives the answer and the prompt."""
-        prompt = f"a person, {secrets.token_hex(8)}"
-        headers = changes.pop("headers", {})
-        data = {"identity_prompt": prompt, "disguise_prompt": "a hill", "steps": "1", **changes}
-        files = {"image": ("face", random.choice(PHOTOGRAPHS))}
-        return self.submit("hide", name, expected, prefer, data=data, files=files, headers=headers), prompt
+    def hide_later(self, **changes: Any) -> str | None:
+        """The job of a hiding that is not waited for; None where it was not accepted."""
+        form = hide_form(f"a person, {secrets.token_hex(8)}", **changes)
+        hidden = self.submit("hide", "hide: respond-async", {202}, "respond-async", form)
+        return hidden.headers["DDSR-Job"] if hidden.status_code == 202 else None
 
-    def recover(self, stego: bytes, prompt: str, recipe: str, name: str, prefer: str, expected: set[int]) -> Any:
-        data = {"identity_prompt": prompt, "recipe": recipe}
-        return self.submit("recover", name, expected, prefer, data=data, files={"stego": ("stego", stego)})
+    def see_through(self, kind: Kind, response: Any) -> None:
+        """The end of a job whose answer was late."""
+        if response.status_code == 202:
+            self.follow(kind, response.headers["DDSR-Job"])
 
     @task(10)
     def there_and_back(self) -> None:
-        hidden, prompt = self.hide("hide: wait", WAIT, {200, 202})
+        prompt = f"a person, {secrets.token_hex(8)}"
+        hidden = self.submit("hide", "hide: wait", {200, 202}, WAIT, hide_form(prompt))
         if hidden.status_code != 200:
-            return self._late("hide", hidden)
-        face = self.recover(hidden.content, prompt, hidden.headers["DDSR-Recipe"], "recover: wait", WAIT, {200, 202})
+            return self.see_through("hide", hidden)
+        form = recover_form(hidden.content, prompt, hidden.headers["DDSR-Recipe"])
+        face = self.submit("recover", "recover: wait", {200, 202}, WAIT, form)
         if face.status_code != 200:
-            return self._late("recover", face)
+            return self.see_through("recover", face)
         with Image.open(io.BytesIO(face.content)) as picture:
             claim(picture.size == (MODEL_SIDE, MODEL_SIDE), "a recovered face has the model's size")
         return None
 
-    def _late(self, kind: str, response: Any) -> None:
-        if response.status_code == 202:
-            self.follow(kind, response.headers["DDSR-Job"])
-
     @task(4)
     def ask_later(self) -> None:
         """202, wait for the end, fetch the result twice."""
-        hidden, prompt = self.hide("hide: respond-async", "respond-async", {202})
-        if hidden.status_code == 202 and self.follow("hide", job := hidden.headers["DDSR-Job"]) == "done":
+        job = self.hide_later()
+        if job is not None and self.follow("hide", job) == "done":
             first = self.job("hide", job, "/result", "job: result", {200})
             again = self.job("hide", job, "/result", "job: result", {200})
             claim(first.content == again.content, "a second reading gives the same picture")
-            recipe = first.headers["DDSR-Recipe"]
-            later = self.recover(first.content, prompt + "!", recipe, "recover: respond-async", "respond-async", {202})
-            self._late("recover", later)
+            form = recover_form(first.content, "another prompt", first.headers["DDSR-Recipe"])
+            later = self.submit("recover", "recover: respond-async", {202}, "respond-async", form)
+            self.see_through("recover", later)
 
     @task(2)
     def listen(self) -> None:
         """Server-sent events up to the last one."""
-        hidden, _ = self.hide("hide: respond-async", "respond-async", {202})
-        if hidden.status_code == 202:
-            job = hidden.headers["DDSR-Job"]
-            stream = self.job("hide", job, "/events", "job: events", {200})
-            last = stream.text.rsplit("event: ", 1)[-1].split("\n", 1)[0].strip()
-            if last in TERMINAL:
-                note("jobs", job=job, kind="hide", event=last)
+        job = self.hide_later()
+        if job is not None:
+            stream, parser = self.job("hide", job, "/events", "job: events", {200}), EventParser()
+            heard = [event for line in stream.text.splitlines() if (event := parser.feed(line)) is not None]
+            last = job_of(200, heard[-1].data) if heard else None
+            if last is not None and last.ended:
+                self.saw("hide", job, last.state)
             else:
                 self.follow("hide", job)
 
     @task(3)
     def change_mind(self) -> None:
         """Cancel at once or a little later; whatever was first counts."""
-        hidden, _ = self.hide("hide: respond-async", "respond-async", {202}, steps="20")
-        if hidden.status_code == 202:
-            job = hidden.headers["DDSR-Job"]
+        job = self.hide_later(steps=20)
+        if job is not None:
             time.sleep(random.choice((0, 0.2, 1.0)))
-            ended = self.job("hide", job, "", "job: cancel", {200}, "DELETE")
+            ended = self.ask("DELETE", "hide", f"/jobs/{job}", "job: cancel", {200})
             if ended.status_code == 200:
-                state = ended.json()["state"]
+                state = job_of(200, ended.content).state
                 late = state == "expired"  # it was done before, and its result was dropped
-                note("jobs", job=job, kind="hide", event="done" if late else state)
+                self.saw("hide", job, "done" if late else state)
                 self.job("hide", job, "/result", "job: result of a cancelled one", {410 if late else 409})
 
     @task(2)
     def say_it_twice(self) -> None:
         """One idempotency key, three times: the job, a conflict or its replay, its replay."""
-        key = secrets.token_hex(16)
-        form: dict[str, Any] = {
-            "data": {"identity_prompt": f"p {key}", "disguise_prompt": "a hill", "steps": "1"},
-            "files": {"image": ("face", random.choice(PHOTOGRAPHS))},
-            "headers": {"Idempotency-Key": key},
-        }
-        first = self.submit("hide", "hide: respond-async", {202}, "respond-async", **_copy(form))
+        form = _with(hide_form("p"), **{"Idempotency-Key": secrets.token_hex(16)})
+        first = self.submit("hide", "hide: respond-async", {202}, "respond-async", form)
         if first.status_code != 202:
             return
         job = first.headers["DDSR-Job"]
-        again = self.ask("POST", SENDER, "/hide", "hide: same key", {200, 409}, **_with(form, Prefer=WAIT))
+        waiting = _with(form, Prefer=WAIT)
+        again = self.ask("POST", "hide", "/hide", "hide: same key", {200, 409}, **waiting)
         claim(again.status_code == 409 or again.headers["DDSR-Job"] == job, "one key, one job")
         if self.follow("hide", job) == "done":
-            replay = self.ask("POST", SENDER, "/hide", "hide: same key", {200}, **_with(form, Prefer=WAIT))
+            replay = self.ask("POST", "hide", "/hide", "hide: same key", {200}, **waiting)
             claim(replay.headers.get("DDSR-Job") == job, "a replay is the first job")
 
     @task(1)
     def leave(self) -> None:
         """Hang up in the middle of a wait; the key leads back to the job, which was not cancelled."""
-        key = secrets.token_hex(16)
-        form: dict[str, Any] = {
-            "data": {"identity_prompt": f"p {key}", "disguise_prompt": "a hill", "steps": "20"},
-            "files": {"image": ("face", random.choice(PHOTOGRAPHS))},
-            "headers": {"Idempotency-Key": key, **KEY},
-        }
-        try:
-            gone = requests.post(f"{SENDER}/hide", timeout=0.5, **_with(form, Prefer=WAIT))
-            note("requests", name="hide: hang up", ms=gone.elapsed.total_seconds() * 1000, status=gone.status_code,
-                 failed=None, service="sender", method="POST", route="/hide")  # fmt: skip
-        except requests.RequestException:
-            note(
-                "requests",
-                name="hide: hang up",
-                ms=500.0,
-                status=0,
-                failed=None,
-                service="sender",
-                method="POST",
-                route="/hide",
-            )
-        deadline = time.monotonic() + PATIENCE
+        form = _with(hide_form("p", steps=20), **{"Idempotency-Key": secrets.token_hex(16), **KEY})
+        status, start = 0, time.monotonic()
+        with suppress(requests.RequestException):
+            status = requests.post(f"{SENDER}/hide", timeout=0.5, **_with(form, Prefer=WAIT)).status_code
+        ms = 1000 * (time.monotonic() - start)
+        note(FOLDER, "requests", name="hide: hang up", ms=round(ms, 2), status=status, failed=None, service="sender")
+        deadline, back = time.monotonic() + PATIENCE, _with(form, Prefer="wait=10")
         while time.monotonic() < deadline:  # the request may not even have arrived: then this one makes the job
-            back = self.ask(
-                "POST", SENDER, "/hide", "hide: come back", {200, 202, 409}, **_with(form, Prefer="wait=10")
-            )
-            job = back.headers.get("DDSR-Job") or (back.json().get("job") if back.status_code == 409 else None)
+            found = self.ask("POST", "hide", "/hide", "hide: come back", {200, 202, 409}, **back)
+            job = found.headers.get("DDSR-Job") or (found.json().get("job") if found.status_code == 409 else None)
             if job is None:
                 return
-            note("jobs", job=job, kind="hide", event="accepted")
+            self.saw("hide", job, "accepted")
             if self.follow("hide", job):
                 return
 
     @task(6)
     def err(self) -> None:
         """Whatever a careless or malicious caller sends; each has its one answer."""
-        face = ("face", random.choice(PHOTOGRAPHS))
-        good = {"identity_prompt": "p", "disguise_prompt": "a hill", "steps": "1"}
-        name, status, options = random.choice((
-            ("bad: no picture", 415, {"data": good, "files": {"image": ("face", b"hello")}}),
-            ("bad: truncated picture", 422, {"data": good, "files": {"image": ("face", PHOTOGRAPHS[0][:-100])}}),
-            ("bad: bomb", 413, {"data": good, "files": {"image": ("face", BOMB.getvalue())}}),
-            ("bad: missing field", 422, {"data": {"identity_prompt": "p"}, "files": {"image": face}}),
-            ("bad: prompt too long", 422, {"data": {**good, "identity_prompt": "p" * 300}, "files": {"image": face}}),
-            ("bad: steps", 422, {"data": {**good, "steps": "0"}, "files": {"image": face}}),
-            ("bad: media type", 415, {"json": good}),
-            ("bad: secret in query", 400, {"data": good, "files": {"image": face}, "params": {"identity_prompt": "p"}}),
-            ("bad: wrong size", 422, {"data": {**good, "crop": "none"}, "files": {"image": face}}),
-            ("bad: key", 401, {"data": good, "files": {"image": face}, "headers": {"X-API-Key": "wrong"}}),
-        ))  # fmt: skip
-        route = "unmatched" if status == 400 else "/hide"
-        self.ask("POST", SENDER, "/hide", name, {status}, route=route, **options)
+        name, status, form = random.choice(list(_bad_forms(hide_form("p"))))
+        self.ask("POST", "hide", "/hide", f"bad: {name}", {status}, **form)
         self.job("recover", secrets.token_hex(16), "", "bad: unknown job", {404})
 
     @task(1)
     def say_too_much(self) -> None:
         """Few characters and many tokens: only the worker can know, so the job is accepted and fails."""
-        hidden, _ = self.hide("hide: respond-async", "respond-async", {202}, disguise_prompt="\u9854" * 80)
-        if hidden.status_code == 202 and self.follow("hide", job := hidden.headers["DDSR-Job"]) == "failed":
+        job = self.hide_later(disguise="\u9854" * 80)
+        if job is not None and self.follow("hide", job) == "failed":
             self.job("hide", job, "/result", "job: result of a failed one", {422})
 
 
-def _copy(form: dict[str, Any]) -> dict[str, Any]:
-    return {**form, "headers": dict(form["headers"])}
+def _bad_forms(good: Form) -> list[tuple[str, int, Form]]:
+    """Name, status that is due, and form of every mistake."""
+    data, photograph = good["data"], good["files"]["image"]
+    return [
+        ("no picture", 415, {**good, "files": {"image": ("face", b"hello")}}),
+        ("truncated picture", 422, {**good, "files": {"image": ("face", PHOTOGRAPHS[0][:-100])}}),
+        ("bomb", 413, {**good, "files": {"image": ("face", BOMB.getvalue())}}),
+        ("missing field", 422, {"data": {"identity_prompt": "p"}, "files": {"image": photograph}}),
+        ("prompt too long", 422, {**good, "data": {**data, "identity_prompt": "p" * 300}}),
+        ("steps", 422, {**good, "data": {**data, "steps": "0"}}),
+        ("media type", 415, {"json": data}),
+        ("secret in query", 400, {**good, "params": {"identity_prompt": "p"}}),
+        ("wrong size", 422, {**good, "data": {**data, "crop": "none"}}),
+        ("key", 401, {**good, "headers": {"X-API-Key": "wrong"}}),
+    ]
 
 
-def _with(form: dict[str, Any], **headers: str) -> dict[str, Any]:
-    return {**form, "headers": {**form["headers"], **headers}}
+def _with(form: Form, **headers: str) -> Form:
+    found: Mapping[str, str] = form.get("headers", {})
+    return {**form, "headers": {**found, **headers}}

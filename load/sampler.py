@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import redis
 
+from figures.memory import MIB, resident
 from shared.jobs.rq import queue_length
 from shared.jobs.scripts import PREFIX
 from shared.settings import QueueSettings
 
-MIB = 2**20
 PREFIXES = ("ddsr:job", "ddsr:idempotency", "ddsr:limits", "rq:")
 
 
@@ -66,15 +65,6 @@ class Sampler:
                 )
             )
         client.close()
-
-
-def resident(pid: int) -> float:
-    """Resident memory of a process in MiB, with its children's; 0 for one that is gone."""
-    try:
-        process = psutil.Process(pid)
-        return float(sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))) / MIB
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def count_keys(client: Any) -> dict[str, int]:

@@ -91,7 +91,7 @@ class RedisServer:
     def start(self) -> None:
         config = write_redis_config(self.folder, self.socket, self.password, users(self.password))
         with open(self.folder / "redis.log", "ab") as log:
-            self._process = subprocess.Popen([find_redis(), str(config)], stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen([find_redis(), str(config)], stdout=log, stderr=log)
         wait_until(lambda: redis_answers(self.client))
 
     def stop(self, *, kill: bool = False) -> None:

@@ -116,7 +116,7 @@ class Supervisor:
 
     def _spawn(self, part: Part) -> _Running:
         ends_with_us = [sys.executable, "-m", "stack.pdeathsig", str(os.getpid())]
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [*ends_with_us, *part.command],
             env=dict(part.environment),
             stdin=subprocess.DEVNULL,

@@ -74,13 +74,6 @@ def caption(record: Record, rng: random.Random) -> str:
     return text
 
 
-def plain_caption(record: Record) -> str:
-    """The shortest true caption; always the same for one record. Used as a class name in evaluation."""
-    if "scene" in record:
-        return f"a photo of a {record['scene']}"
-    return f"a photo of a {_noun(record, random.Random(0))}"
-
-
 def empty_caption(record: Record) -> str:
     """What stands in a caption's place when it is dropped: nothing for a scene, `PERSON` for a face."""
     return "" if "scene" in record else PERSON

@@ -39,7 +39,6 @@ class ClipConfig:
     learning_rate: float = 1e-3
     limit: int | None = None
     save_every: int = 200
-    freeze_text: bool = False
 
 
 TINY = ClipConfig(size=32, patch=8, vocabulary=400, text_width=32, text_layers=1, vision_width=32, vision_layers=1,

@@ -1,23 +1,21 @@
-"""A run folder: configuration, seed, commit, losses, pictures, and the checkpoint to resume from."""
+"""A run folder: configuration, provenance, losses, and the checkpoint to resume from."""
 
 import dataclasses
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+
+from figures.provenance import provenance
 
 
 class Run:
     """One training run on disk.
 
-    `run.json` holds the configuration, seed, commit, device and versions; `losses.jsonl` a line per report;
+    `run.json` holds the configuration, seed, command, commit, machine and versions; `losses.jsonl` a line per report;
     `checkpoint.pt` the newest state. The clock counts training seconds over all resumptions.
     """
 
@@ -25,11 +23,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.seed, self.step, self.seconds = folder, seed, 0, 0.0
         self._since = time.monotonic()
-        about = {
-            "config": dataclasses.asdict(config), "seed": seed, "commit": _commit(),
-            "machine": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version(),
-        }  # fmt: skip
+        about = {"config": dataclasses.asdict(config), **provenance(seed=seed, threads=torch.get_num_threads())}
         (folder / "run.json").write_text(json.dumps(about, indent=1, default=str) + "\n")
 
     def elapsed(self) -> float:
@@ -61,10 +55,7 @@ class Run:
 
     def plot(self) -> None:
         """Draw every reported loss over the steps to `losses.png`, a running mean over 20 reports."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot as plt
+        from figures.plots import plt, saved
 
         lines = [json.loads(line) for line in (self.folder / "losses.jsonl").read_text().splitlines()]
         names = sorted({k for line in lines for k in line} - {"step", "seconds"})
@@ -77,29 +68,4 @@ class Run:
             smooth = np.convolve(values, np.ones(width) / width, mode="valid")
             axis.plot(steps[len(steps) - len(smooth) :], smooth)
             axis.set(xlabel="step", title=name)
-        figure.tight_layout()
-        figure.savefig(self.folder / "losses.png", dpi=90)
-        plt.close(figure)
-
-    def pictures(self, name: str, pixels: NDArray[np.uint8], columns: int) -> None:
-        save_sheet(self.folder / f"{name}.png", pixels, columns)
-
-
-def save_sheet(path: Path, pixels: NDArray[np.uint8], columns: int) -> None:
-    """Write pictures uint8 (N, H, W, 3) as one contact sheet, row by row."""
-    rows = -(-len(pixels) // columns)
-    height, width = pixels.shape[1:3]
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for i, picture in enumerate(pixels):
-        y, x = i // columns * height, i % columns * width
-        sheet[y : y + height, x : x + width] = picture
-    Image.fromarray(sheet).save(path)
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
+        saved(figure, self.folder / "losses.png")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import core, curve, faces, precision, report, timing
+from bench import core, curve, faces, precision, results, timing
 from bench.baseline import Baseline
 from bench.judge import Judge
+from evaluation.data import SETTING
+from figures.evaluations import evaluations
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide
 from shared.diffusion.solvers import SOLVERS
@@ -31,11 +33,11 @@ def test_evaluations_of_both_are_counted(result: dict[str, list[dict[str, dict[s
 
 
 def test_the_table_has_a_row_for_each_phase_and_batch(result: dict[str, object]) -> None:
-    rows = report.core_rows(result)
+    rows = results.core_rows(result)
     assert [row[0] for row in rows] == [
         f"{phase}, batch {batch}, 2 steps" for batch in (1, 2) for phase in ("hide", "recover")
     ]
-    assert all(len(row) == len(report.CORE_HEAD) for row in rows)
+    assert all(len(row) == len(results.CORE_HEAD) for row in rows)
 
 
 def test_the_baseline_undoes_itself_the_better_the_more_steps_it_takes(tiny_folder: Path) -> None:
@@ -56,7 +58,7 @@ def test_every_solver_is_on_the_curve(tiny_folder: Path, tmp_path: Path) -> None
     found = curve.run(DiffusionModel.load(tiny_folder), options)
     assert {point["solver"] for point in found["points"] + found["failed"]} == set(SOLVERS)
     assert all(point["recover"] >= 3 for point in found["points"])
-    assert report.curve_plot(found, tmp_path / "curve.png").stat().st_size > 10_000
+    assert results.curve_plot(found, tmp_path / "curve.png").stat().st_size > 10_000
 
 
 def test_a_solver_ends_at_the_limit(tiny_folder: Path) -> None:
@@ -66,14 +68,14 @@ def test_a_solver_ends_at_the_limit(tiny_folder: Path) -> None:
 
 
 def test_number_formats_are_crossed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(faces.MATERIAL, raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     found = precision.run(
         tiny_folder, [torch.float32, torch.bfloat16], count=1, options=HideOptions("matched", "heun", 2), rounds=1
     )
     pairs = {(row["sender"], row["receiver"]) for row in found["rows"]}
     names = {"cpu float32", "cpu bfloat16"}
     assert pairs == {(one, other) for one in names for other in names}
-    assert report.precision_rows(found)
+    assert results.precision_rows(found)
 
 
 def test_contenders_run_in_turn_and_each_starts_a_round() -> None:
@@ -89,15 +91,8 @@ def test_the_ratio_is_the_median_of_the_rounds() -> None:
     assert timing.ratio(slow, fast) == {"wall": 2, "cpu": 3}
 
 
-def test_psnr() -> None:
-    black = np.zeros((2, 8, 8, 3), np.uint8)
-    other = black.copy()
-    other[1] += 51  # a fifth of the range: 20 log10(5) dB
-    assert faces.psnr(black, other) == [100.0, pytest.approx(13.979, abs=1e-3)]
-
-
 def test_faces_without_material_are_crops_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DDSR_MATERIAL", raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     found = faces.load_faces(3, 32)
     assert found.pixels.shape == (3, 32, 32, 3)
     assert "crops" in found.source
@@ -106,7 +101,7 @@ def test_faces_without_material_are_crops_and_say_so(monkeypatch: pytest.MonkeyP
     assert np.array_equal(again.pixels[3], found.pixels[0])
 
 
-@pytest.mark.skipif(not os.environ.get(faces.MATERIAL), reason=f"{faces.MATERIAL} does not name the material")
+@pytest.mark.skipif(not os.environ.get(SETTING), reason=f"{SETTING} does not name the material")
 def test_the_judge_verifies_a_face_as_itself_and_not_as_another(tmp_path: Path) -> None:
     model, people = DiffusionModel.load(), faces.load_faces(4, 128)
     judge = Judge.at_hand(model, tmp_path, print)
@@ -116,16 +111,16 @@ def test_the_judge_verifies_a_face_as_itself_and_not_as_another(tmp_path: Path) 
 
 
 def test_without_material_there_is_no_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
-    monkeypatch.delenv(faces.MATERIAL, raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     said: list[str] = []
     assert Judge.at_hand(DiffusionModel.load(tiny_folder), tmp_path, said.append) is None
-    assert faces.MATERIAL in said[0]
+    assert SETTING in said[0]
 
 
 def test_a_guided_evaluation_counts_twice(tiny_folder: Path) -> None:
     model, people = DiffusionModel.load(tiny_folder), faces.load_faces(2, 32)
     model.extras = dataclasses.replace(model.extras, guidance=2.0, guidance_floor=0.0)
-    with core.evaluations(model.unet, 2) as count:
+    with evaluations(model.unet, 2) as count:
         found = hide(model, people.pixels, people.identities, people.disguises, HideOptions(steps=3))
     assert count[0] == found[0].evaluations == (3 + 1) + 2 * (3 + 1)
 

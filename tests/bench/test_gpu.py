@@ -1,13 +1,15 @@
 """The GPU's measurement, run on the CPU at toy size; what it refuses without CUDA."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench import gpu, machine, report
+from bench import gpu, results
 from cli import bench as command
+from figures.provenance import commit, provenance
 
 WAYS = (gpu.Way("float32"), gpu.Way("bfloat16", channels_last=True, attention="math"), gpu.Way("float32", graph=True))
 
@@ -25,7 +27,7 @@ def test_every_way_has_a_time_and_a_floor_or_says_why_not(result: dict[str, list
         else:
             assert row["share"] == pytest.approx(float(str(row["floor_ms"])) / float(str(row["ms"])))
             assert float(str(row["floor_ms"])) > 0
-    assert all(len(row) == len(report.GPU_HEAD) for row in report.gpu_rows(result))
+    assert all(len(row) == len(results.GPU_HEAD) for row in results.gpu_rows(result))
 
 
 def test_operations_grow_with_the_batch_and_are_those_of_the_convolutions() -> None:
@@ -61,7 +63,6 @@ def test_without_a_gpu_the_command_says_so(tmp_path: Path) -> None:
 
 
 def test_the_description_names_what_is_needed_to_repeat_it() -> None:
-    found = machine.describe(2, "nothing beside it")
-    assert {"command", "commit", "cpu", "cores", "threads", "versions", "load", "note"} <= set(found)
-    assert found["versions"]["torch"] == torch.__version__.partition("+")[0] or "torch" in found["versions"]
-    assert "nothing beside it" in machine.line(found)
+    words = results.caption(provenance(threads=2, note="nothing beside it"))
+    for part in (commit(), "2 threads", f"torch {version('torch')}", "nothing beside it"):
+        assert part in words

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import client, noop_worker, report, service, workers
+from bench import client, noop_worker, results, service, workers
 from bench.measured import running, spent
+from ddsr_client.wire import NoReply, Reply
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -37,7 +38,7 @@ def test_latency_of_both_phases(result: dict[str, dict[str, dict[str, float]]]) 
 
 
 def test_latency_is_median_and_ninth_decile() -> None:
-    answers = [client.Answer(200, seconds / 1000, 0.0) for seconds in (9, 1, 2, 3, 4, 5, 6, 7, 8, 100)]
+    answers = [client.Answer(Reply(200, {}), seconds / 1000, 0.0) for seconds in (9, 1, 2, 3, 4, 5, 6, 7, 8, 100)]
     found = client.latency(answers)
     assert found["median_ms"] == pytest.approx(5.5)
     assert found["p90_ms"] == pytest.approx(9)
@@ -46,7 +47,7 @@ def test_latency_is_median_and_ninth_decile() -> None:
 def test_the_table_puts_goals_beside_the_figures(result: dict[str, object]) -> None:
     memory = dict.fromkeys(("redis", "worker", "sender", "receiver"), 100.0)
     found = {"clients": 16, "batch": 4, "share": 0.93, "ready_seconds": 7.5, "resident_mib": {"after load": memory}}
-    rows = {row[0]: row[1:] for row in report.service_rows(result | {"throughput": found})}
+    rows = {row[0]: row[1:] for row in results.service_rows(result | {"throughput": found})}
     assert rows["share of the bare core, 16 clients, batch 4"] == ["93%", ">= 90 %"]
     assert rows["resident, worker"] == ["100 MiB", "<= 1229 MiB"]
 
@@ -57,7 +58,7 @@ def test_costs_of_a_job() -> None:
     assert set(found["cpu_ms"]) == {"redis", "worker", "sender", "receiver"}
     assert found["redis"]["total_commands_processed"] > 10
     assert found["redis"]["total_net_input_bytes"] > 128 * 128 * 3  # at least the sealed picture
-    rows = report.workers_rows({"rates": {"1": [1.0, 3.0], "2": [3.0]}, "costs": found})
+    rows = results.workers_rows({"rates": {"1": [1.0, 3.0], "2": [3.0]}, "costs": found})
     assert rows[1] == ["2 workers, pictures a second", "3.00 (1.50 x)"]
 
 
@@ -76,28 +77,27 @@ def test_throughput_against_the_bare_core(tmp_path_factory: pytest.TempPathFacto
 
 def test_every_benchmark_has_its_bars(tmp_path: Path) -> None:
     phase = {"ratio": {"wall": 3.5}}
-    core = report.core_bars({"rows": [{"batch": 8, "steps": 5, "hide": phase, "recover": {"ratio": {"wall": 5.0}}}]})
+    core = results.core_bars({"rows": [{"batch": 8, "steps": 5, "hide": phase, "recover": {"ratio": {"wall": 5.0}}}]})
     assert core == {"hide, batch 8, 5 steps": 3.5, "recover, batch 8, 5 steps": 5.0}
-    assert report.service_bars({"throughput": {"rounds": [{"share": 0.9}, {"share": 0.8}]}})["round 2"] == 0.8
-    assert report.workers_bars({"rates": {"2": [3.0, 1.0, 5.0]}}) == {"2 workers": 3.0}
+    assert results.service_bars({"throughput": {"rounds": [{"share": 0.9}, {"share": 0.8}]}})["round 2"] == 0.8
+    assert results.workers_bars({"rates": {"2": [3.0, 1.0, 5.0]}}) == {"2 workers": 3.0}
     ways = [{"way": "float16", "batch": 4, "ms": 7.0}, {"way": "float16", "batch": 16, "error": "out of memory"}]
-    assert report.gpu_bars({"rows": ways}) == {"float16, batch 4": 7.0}
-    assert report.bar_plot(core, "times", tmp_path / "new" / "core.png", {"hide": 5.0}).stat().st_size > 5_000
+    assert results.gpu_bars({"rows": ways}) == {"float16, batch 4": 7.0}
+    assert results.bar_plot(core, "times", tmp_path / "new" / "core.png", {"hide": 5.0}).stat().st_size > 5_000
 
 
 def test_what_is_neither_served_nor_refused_is_lost() -> None:
-    answers = [
-        client.Answer(200, 1.0, 11.0), client.Answer(503, 0.1, 10.1, retry_after="2"), client.Answer(503, 0.1, 10.1),
-        client.Answer(0, 0.1, 10.1, problem="ReadError"), client.Answer(200, 2.0, 12.0),
-    ]  # fmt: skip
+    served, refused, odd = Reply(200, {}), Reply(503, {"retry-after": "2"}), Reply(503, {})
+    outcomes = [(served, 1.0, 11.0), (refused, 0.1, 10.1), (odd, 0.1, 10.1), (NoReply("ReadError"), 0.1, 10.1)]
+    answers = [client.Answer(*each) for each in [*outcomes, (served, 2.0, 12.0)]]
     assert client.tally(answers) == {"sent": 5, "served": 2, "refused": 1, "lost": 2, "other": {"ReadError": 1}}
     assert client.rate(answers, 10.0) == pytest.approx(2 / 2.0)
 
 
 def test_an_address_where_nobody_listens_is_a_lost_request() -> None:
-    call = client.hide_call("http://127.0.0.1:9", b"", "a", "b")
-    found = client.post_all([call] * 3, 2)
-    assert [answer.status for answer in found] == [0, 0, 0]
+    request = client.Caller("http://127.0.0.1:9", "http://127.0.0.1:9").hide(b"", "a", "b")
+    found = client.post_all([request] * 3, 2)
+    assert [answer.words for answer in found] == ["ConnectError"] * 3
     assert client.tally(found)["lost"] == 3
 
 

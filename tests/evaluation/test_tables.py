@@ -15,12 +15,12 @@ from evaluation import bench as trials
 from evaluation.bench import Bench, hide_faces, recover_faces
 from evaluation.degradations import TABLE_4
 from evaluation.latents import PLAIN
-from evaluation.metrics import psnr
 from evaluation.peers import PEERS
-from evaluation.perception import BLIND, Eyes, perception
+from evaluation.perception import NO_METRICS, PerceptualMetrics, perception
 from evaluation.report import tables_of, write_report
 from evaluation.reversibility import ReversibilityOptions
 from evaluation.runs import Run
+from figures.fidelity import psnr
 from shared.diffusion.drawing import draw
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import stego_latents
@@ -182,7 +182,7 @@ def test_peers_are_options_that_exist() -> None:
 
 def test_perception_is_silent_about_parts_not_given(bench: Bench) -> None:
     pictures = np.stack([sample.picture for sample in bench.faces])
-    assert perception(bench, pictures, pictures, BLIND) == {}
+    assert perception(bench, pictures, pictures, NO_METRICS) == {}
 
 
 def test_tables_share_hidings_recoveries_and_channels(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,12 +276,11 @@ def test_peers_give_one_table_with_all_columns(bench: Bench, monkeypatch: pytest
 
 
 def test_ablation_sets_two_models_side_by_side(bench: Bench, tmp_path: Path) -> None:
-    other = DiffusionModel.load(build_tiny(tmp_path / "other", seed=1))
-    models = {"with": bench.model, "without": other}
-    ablation.run(replace(bench, faces=bench.faces[:3]), models, QUICK, Eyes())
+    folder = build_tiny(tmp_path / "other", seed=1)
+    ablation.run(replace(bench, faces=bench.faces[:3]), folder, QUICK, PerceptualMetrics())
     tables = tables_of(bench.out, "ablation")
     assert tables["with"]["made"]["model"] == bench.model.fingerprint
-    assert tables["without"]["made"]["model"] == other.fingerprint
+    assert tables["without"]["made"]["model"] == DiffusionModel.load(folder).fingerprint
     assert tables["with"]["recovered"] != tables["without"]["recovered"]
     text = write_report(bench.out).read_text()
     assert "| paper, without |" in text

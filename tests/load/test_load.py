@@ -1,12 +1,13 @@
 """The accounts of `load`: a short run of its callers, and books that do not balance."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from load import accounts, report
+from load import accounts, page
 from load.__main__ import main
 from load.accounts import Ledger
 from load.sampler import Sample
@@ -17,23 +18,16 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_a_short_run_balances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The callers for twenty seconds against Redis, both services and the worker without torch."""
-    arguments = [
-        "--seconds",
-        "20",
-        "--users",
-        "4",
-        "--worker-module",
-        "tests.worker.arithmetic",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    assert main(arguments) == 0, capsys.readouterr().out
+    words = "--seconds 20 --users 4 --worker-module tests.worker.arithmetic --out"
+    assert main([*words.split(), str(tmp_path / "run")]) == 0, capsys.readouterr().out
     text = (tmp_path / "run" / "report.md").read_text()
     assert "**no**" not in text
     assert (tmp_path / "run" / "load.png").stat().st_size > 10_000
 
 
-def write(folder: Path, jobs: list[dict[str, Any]], requests: list[dict[str, Any]], broken: list[str] = []) -> Ledger:  # noqa: B006
+def write(
+    folder: Path, jobs: list[dict[str, Any]], requests: list[dict[str, Any]], broken: Sequence[str] = ()
+) -> Ledger:
     for name, lines in (("jobs", jobs), ("requests", requests), ("broken", [{"what": what} for what in broken])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return Ledger.read(folder)
@@ -109,9 +103,9 @@ def samples(keys: list[int], worker: list[float]) -> list[Sample]:
 
 def test_a_leak_is_seen_and_a_start_is_none() -> None:
     start = [100, *range(200, 800, 100), *[800] * 23]
-    assert bad(report.flat_checks(samples(start, [500.0] * 30))) == []
+    assert bad(page.flat_checks(samples(start, [500.0] * 30))) == []
     leak = list(range(0, 30_000, 1000))
-    assert bad(report.flat_checks(samples(leak, [500.0 + 10 * i for i in range(30)]))) == [
+    assert bad(page.flat_checks(samples(leak, [500.0 + 10 * i for i in range(30)]))) == [
         "flat: worker, MiB",
         "flat: keys in Redis",
     ]
@@ -119,12 +113,12 @@ def test_a_leak_is_seen_and_a_start_is_none() -> None:
 
 def test_busy_moments_are_no_leak_and_a_risen_floor_is_one() -> None:
     busy = [100.0 + 150 * (i % (4 if i < 20 else 2) == 1) for i in range(30)]
-    assert bad(report.flat_checks(samples([10] * 30, busy))) == []
+    assert bad(page.flat_checks(samples([10] * 30, busy))) == []
     risen = [value + (60 if i >= 20 else 0) for i, value in enumerate(busy)]
-    assert bad(report.flat_checks(samples([10] * 30, risen))) == ["flat: worker, MiB"]
+    assert bad(page.flat_checks(samples([10] * 30, risen))) == ["flat: worker, MiB"]
 
 
 def test_percentiles_are_of_answers_only(tmp_path: Path) -> None:
     lost = {**answer(0), "ms": 9e9}
     ledger = write(tmp_path, [], [{**answer(200), "ms": float(ms)} for ms in range(1, 102)] + [lost])
-    assert report.percentiles(ledger) == [("x", 101, 51.0, 96.0, 100.0, 101.0)]
+    assert page.percentiles(ledger) == [("x", 101, 51.0, 96.0, 100.0, 101.0)]

@@ -40,7 +40,7 @@ def runs(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("stage", ["vae", "clip", "diffusion", "codec", "pcr", "pcr-without"])
 def test_a_run_folder_tells_how_it_was_made(runs: Path, stage: str) -> None:
     about = json.loads((runs / stage / "run.json").read_text())
-    assert {"config", "seed", "commit", "machine", "threads", "torch"} <= set(about)
+    assert {"config", "seed", "command", "commit", "cpu", "threads", "versions"} <= set(about)
     assert (runs / stage / "losses.png").stat().st_size > 1000
     losses = [json.loads(line) for line in (runs / stage / "losses.jsonl").read_text().splitlines()]
     assert all(np.isfinite(list(line.values())).all() for line in losses)

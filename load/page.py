@@ -1,8 +1,5 @@
 """The run as a page: what was asked how often and how quickly, what became of the jobs, what memory did."""
 
-import os
-import platform
-import subprocess
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from figures.provenance import machine
+from figures.tables import markdown
 from load.accounts import Check, Ledger
 from load.sampler import Sample
 
+Rows = Sequence[Sequence[str]]
 FLAT = 1.15  # the last third of a flat curve lies at most this far above the middle third
 SPARE = {"rss": 24.0, "keys": 200.0, "memory": 8.0}  # and this many MiB or keys, for small ones
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the report is made of. `settings` are the environment variables that differ from the defaults."""
+    """What the report is made of. `made`: its provenance; `settings`: environment variables unlike the defaults."""
 
-    command: str
+    made: Mapping[str, Any]
     seconds: float
     users: int
     settings: Mapping[str, str]
@@ -80,57 +80,25 @@ def write(run: Run, out: Path) -> None:
 
 
 def lines(run: Run) -> list[str]:
-    ledger = run.ledger
-    ends = {kind: ledger.count(kind) for kind in ("hide", "recover")}
-    jobs = sum(sum(found.values()) for found in ends.values())
-    states = ("done", "failed", "cancelled", "expired", "open")
-    text = [
+    return [
         "# Load",
         "",
         "Mixed callers (`load/profile.py`) against a stack of their own: Redis, one worker with a tiny model of",
         "random weights, both services with API keys. The figures say how queue, services and worker behave, and",
         "nothing of the time that a real model takes ([benchmarks](benchmarks.md) has that).",
         "",
-        "| | |",
-        "|---|---|",
-        f"| command | `{run.command}` |",
-        f"| commit | `{commit()}` |",
-        f"| machine | {machine()} |",
-        f"| beside it | {run.beside} |",
-        f"| callers, seconds | {run.users}, {run.seconds:.0f} |",
-        f"| settings | {', '.join(f'`{name}={value}`' for name, value in sorted(run.settings.items()))} |",
-        f"| jobs accepted | {jobs} ({jobs / run.seconds:.1f} a second) |",
-        f"| answers | {len(ledger.answers)} ({len(ledger.answers) / run.seconds:.1f} a second) |",
-        "",
+        *markdown(("", ""), _about(run)),
         "## Every job accounted for",
         "",
-        "| | " + " | ".join(states) + " | all |",
-        "|---|" + "---|" * (len(states) + 1),
-        *(
-            f"| {kind} | " + " | ".join(str(found[state]) for state in states) + f" | {sum(found.values())} |"
-            for kind, found in ends.items()
-        ),
-        "",
+        *markdown(("", *_STATES, "all"), _jobs(run.ledger)),
         "`failed` is wanted: a prompt of few characters and too many tokens, which only the worker can count.",
         "",
-        "| | found | wanted | |",
-        "|---|---|---|---|",
-        *(
-            f"| {check.what} | {check.found} | {check.wanted} | {'ok' if check.good else '**no**'} |"
-            for check in run.checks
-        ),
-        "",
+        *markdown(("", "found", "wanted", ""), _checks(run.checks)),
         "## Times",
         "",
         "Milliseconds from the first byte of the request to the last of the answer, the caller's own time included.",
         "",
-        "| | answers | p50 | p95 | p99 | longest |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {count} | " + " | ".join(f"{value:.0f}" for value in rest) + " |"
-            for name, count, *rest in percentiles(ledger)
-        ),
-        "",
+        *markdown(("", "answers", "p50", "p95", "p99", "longest"), _times(run.ledger)),
         "## Memory and keys",
         "",
         "![memory and keys over time](load.png)",
@@ -139,54 +107,57 @@ def lines(run: Run) -> list[str]:
         f"the `DDSR_TOMBSTONE_TTL` above, by default for a day: {run.tombstone} bytes each, so that a million jobs a",
         f"day hold {run.tombstone * 1e6 / 2**20:.0f} MiB.",
     ]
-    return text
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)  # noqa: S607
-    return done.stdout.strip() or "unknown"
+_STATES = ("done", "failed", "cancelled", "expired", "open")
 
 
-def machine() -> str:
-    """Kind and number of processors, memory, Python."""
-    model = next(
-        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}"
+def _about(run: Run) -> Rows:
+    made, jobs, answers = run.made, len(run.ledger.jobs), len(run.ledger.answers)
+    return [
+        ("command", f"`{made['command']}`"),
+        ("commit", f"`{made['commit']}`"),
+        ("machine", machine(made)),
+        ("beside it", run.beside),
+        ("callers, seconds", f"{run.users}, {run.seconds:.0f}"),
+        ("settings", ", ".join(f"`{name}={value}`" for name, value in sorted(run.settings.items()))),
+        ("jobs accepted", f"{jobs} ({jobs / run.seconds:.1f} a second)"),
+        ("answers", f"{answers} ({answers / run.seconds:.1f} a second)"),
+    ]
 
 
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+def _jobs(ledger: Ledger) -> Rows:
+    counts = {kind: ledger.count(kind) for kind in ("hide", "recover")}
+    return [
+        (kind, *(str(found[state]) for state in _STATES), str(sum(found.values()))) for kind, found in counts.items()
+    ]
+
+
+def _checks(checks: Sequence[Check]) -> Rows:
+    return [(check.what, check.found, check.wanted, "ok" if check.good else "**no**") for check in checks]
+
+
+def _times(ledger: Ledger) -> Rows:
+    return [(name, str(count), *(f"{value:.0f}" for value in rest)) for name, count, *rest in percentiles(ledger)]
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
     """Three curves over time: resident memory of the parts, keys by kind, jobs that wait."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from figures.plots import plt, saved
 
     times = [sample.seconds for sample in samples]
     figure, (memory, keys, queue) = plt.subplots(3, 1, figsize=(9, 8), sharex=True, height_ratios=(3, 3, 1.2))
     for part in samples[0].rss:
         memory.plot(times, [sample.rss.get(part, 0.0) for sample in samples], label=part)
     memory.plot(times, [sample.redis_memory for sample in samples], label="redis, its own count", linestyle=":")
-    memory.set_ylabel("resident memory, MiB")
-    names: list[str] = sorted({name for sample in samples for name in sample.keys})
-    for name in names:
+    for name in sorted({name for sample in samples for name in sample.keys}):
         keys.plot(times, [sample.keys.get(name, 0) for sample in samples], label=name)
-    keys.set_ylabel("keys in Redis")
     queue.plot(times, [sample.queued for sample in samples], color="black")
-    queue.set_ylabel("jobs that wait")
-    queue.set_xlabel("seconds")
-    axes: list[Any] = [memory, keys, queue]
-    for axis in axes:
+    for axis, label in ((memory, "resident memory, MiB"), (keys, "keys in Redis"), (queue, "jobs that wait")):
         axis.grid(alpha=0.3)
         axis.set_ylim(bottom=0)
-    for axis in axes[:2]:
+        axis.set_ylabel(label)
+    for axis in (memory, keys):
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    queue.set_xlabel("seconds")
+    saved(figure, path)

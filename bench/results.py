@@ -12,9 +12,16 @@ from rich.table import Table
 Rows = Sequence[Sequence[str]]
 
 
-def show(title: str, head: Sequence[str], rows: Rows, caption: str = "") -> None:
+def caption(made: Mapping[str, Any]) -> str:
+    """The provenance of a measurement in one line."""
+    text = f"{made['cpu']}, {made['cores']} cores, {made['threads']} threads, torch {made['versions'].get('torch')}"
+    text += f", commit {made['commit']}, load {made['load']} at the end"
+    return text + (f"; {made['note']}" if made["note"] else "")
+
+
+def show(title: str, head: Sequence[str], rows: Rows, words: str = "") -> None:
     """A table on the terminal, plain enough to be pasted."""
-    table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    table = Table(title=title, caption=words or None, title_justify="left", caption_justify="left")
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number else "left")
     for row in rows:
@@ -63,61 +70,46 @@ PRECISION_HEAD = ("sender's network", "receiver's network", "PSNR, dB", "worst",
 
 
 def curve_plot(result: Mapping[str, Any], path: Path) -> Path:
-    """PSNR against the evaluations of recover (filled) and of hide (hollow), clean and after JPEG."""
-    import matplotlib
+    """PSNR against the evaluations of hide and of recover, clean and after JPEG."""
+    from figures.plots import plt, saved
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    titles = {"psnr_db": "PNG", "jpeg_db": f"JPEG {result['quality']}"}
     figure, grid = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
     solvers = list(dict.fromkeys(point["solver"] for point in result["points"]))
     colours = plt.get_cmap("tab10" if len(solvers) <= 10 else "tab20")
+    titles = {"psnr_db": "PNG", "jpeg_db": f"JPEG {result['quality']}"}
     for row, (key, title) in zip(grid, titles.items(), strict=True):
         for axes, phase in zip(row, ("hide", "recover"), strict=True):
             for number, solver in enumerate(solvers):
                 points = sorted((p[phase], p[key]) for p in result["points"] if p["solver"] == solver)
-                x, y = zip(*points, strict=True)
-                axes.plot(x, y, "o-", ms=4, lw=1.2, color=colours(number), label=solver)
+                axes.plot(*zip(*points, strict=True), "o-", ms=4, lw=1.2, color=colours(number), label=solver)
             if key == "psnr_db":
                 axes.axhline(result["ceiling_db"], color="0.4", ls="--", lw=1, label="decode(encode(x))")
-            axes.set_xscale("log")
-            axes.set_xticks([3, 6, 12, 25, 50, 100, 200], ["3", "6", "12", "25", "50", "100", "200"])
+            axes.set(xscale="log", xlabel="network evaluations a picture" if row is grid[1] else "")
+            axes.set_xticks(_TICKS, map(str, _TICKS))
             axes.grid(alpha=0.3)
             axes.set_title(f"{phase}, stego as {title}", fontsize=10)
         row[0].set_ylabel("PSNR of the recovered face, dB")
-    for axes in grid[1]:
-        axes.set_xlabel("network evaluations a picture")
     grid[0, 1].legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return saved(figure, path)
+
+
+_TICKS = (3, 6, 12, 25, 50, 100, 200)
 
 
 def bar_plot(bars: Mapping[str, float], label: str, path: Path, goals: Mapping[str, float] | None = None) -> Path:
     """One bar for each name, from above, with its figure; a dashed line for each goal."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from figures.plots import plt, saved
 
     figure, axes = plt.subplots(figsize=(8, 1 + 0.35 * len(bars)))
     axes.bar_label(axes.barh(list(bars), list(bars.values()), color="tab:blue"), fmt="%.2f", padding=3, fontsize=8)
     for name, at in (goals or {}).items():
         axes.axvline(at, color="0.4", ls="--", lw=1, zorder=0)
-        axes.annotate(
-            f"goal: {name}", (at, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8
-        )
+        place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom", "fontsize": 8}
+        axes.annotate(f"goal: {name}", (at, 1), **place)
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel(label)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return saved(figure, path)
 
 
 def core_bars(result: Mapping[str, Any]) -> dict[str, float]:
