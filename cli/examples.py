@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train pack": ("ddsr train pack --runs runs --target runs/model",),
     "train plan": ("ddsr train plan runs/model --material data",),
     "train rates": ("ddsr train rates runs/model --material data",),
+    "train all": ("ddsr train all --material data --out trained --budget 25m --device cuda",),
     "train codec": ("ddsr train codec --material data --set minutes=60",),
     "eval instruments": ("ddsr eval instruments --out runs/eval",),
     "eval reversibility": ("ddsr eval reversibility --limit 16 --data faces.tar --scheme paper",),

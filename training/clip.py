@@ -19,12 +19,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from training.captions import caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
-from training.runs import Run
+from training.runs import Run, Saved, compiled, nothing
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Size and length of the stage. `steps` is the whole schedule; a resumed run goes on to it."""
+    """Size and length of the stage. `steps` is the whole schedule, or `minutes` of training where these are fewer; a
+    resumed run goes on to it."""
 
     size: int = 128
     patch: int = 16
@@ -36,6 +37,7 @@ class ClipConfig:
     vision_layers: int = 5
     batch: int = 128
     steps: int = 1500
+    minutes: float | None = None
     learning_rate: float = 1e-3
     limit: int | None = None
     save_every: int = 200
@@ -110,8 +112,14 @@ def contrastive_loss(model: CLIPModel, pixels: Tensor, ids: Tensor) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def train(material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, device: str = "cpu") -> Path:
-    """Run the stage; returns the folder `clip/` with model and tokenizer. Resumes from the checkpoint."""
+def train(
+    material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, device: str = "cpu", saved: Saved = nothing
+) -> Path:
+    """Run the stage; returns the folder `clip/` with model and tokenizer. Resumes from the checkpoint.
+
+    Args:
+        saved: called after every checkpoint, when `clip/` holds the weights so far.
+    """
     data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
     rng, run = random.Random(seed), Run(folder, config, seed=seed)
     torch.manual_seed(seed)
@@ -121,25 +129,32 @@ def train(material: Path, folder: Path, config: ClipConfig, *, seed: int = 0, de
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
     )
-    if state := run.restore():
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-    while run.step < config.steps:
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    run.restore_parts(**parts)
+    loss_of = compiled(contrastive_loss, device)
+
+    def keep() -> None:
+        run.save_parts(**parts)
+        model.save_pretrained(folder / "clip")
+        saved()
+
+    while run.progress(config.steps, config.minutes) < 1:
         rng.seed(f"{seed}/{run.step}")
         pixels, texts = sample_batch(data, config.batch, rng)
-        with torch.autocast(device, torch.bfloat16):
-            loss = contrastive_loss(model, pixel_values(pixels).to(device), tokens(tokenizer, texts).to(device))
+        with torch.autocast(model.device.type, torch.bfloat16):
+            loss = loss_of(model, pixel_values(pixels).to(device), tokens(tokenizer, texts).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        schedule.step()
         run.step += 1
-        if run.step % 10 == 0 or run.step == config.steps:
+        done = min(1, run.progress(config.steps, config.minutes))
+        while schedule.last_epoch < done * config.steps:
+            schedule.step()
+        if run.step % 10 == 0 or done == 1:
             run.report(contrastive=loss.item())
-        if run.step % config.save_every == 0 or run.step == config.steps:
-            run.save(model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict())
-    model.save_pretrained(folder / "clip")
+        if run.due(config.save_every):
+            keep()
+    keep()
     run.plot()
     return folder / "clip"
 

@@ -7,6 +7,7 @@ weights that ship are an exponential moving average.
 """
 
 import copy
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from shared.diffusion.schedule import NoiseSchedule, log_uniform_betas
 from training.captions import caption, empty_caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 from training.muon import Muon
-from training.runs import Run
+from training.runs import Run, Saved, compiled, nothing
 from training.vae import unshuffle
 
 
@@ -104,8 +105,8 @@ class Latents:
         def encode(pixels: NDArray[np.uint8]) -> Tensor:
             parts = []
             for start in range(0, len(pixels), 256):
-                x = unshuffle(np.ascontiguousarray(pixels[start : start + 256]), patch, lapped=lapped)
-                parts.append((matrix(x) if matrix else vae.encode(x).latent_dist.mean).half())
+                x = unshuffle(np.ascontiguousarray(pixels[start : start + 256]), patch, lapped=lapped).to(vae.device)
+                parts.append((matrix(x) if matrix else vae.encode(x).latent_dist.mean).half().cpu())
             return torch.cat(parts)
 
         values = torch.stack([encode(data.pixels), encode(data.pixels[:, :, ::-1])])
@@ -149,11 +150,8 @@ class Objective:
     def __init__(self, config: DiffusionConfig, schedule: NoiseSchedule, vae: AutoencoderKL, device: str) -> None:
         self.config, self.device = config, device
         self.weights = channel_weights(vae, config.channel_power).to(device)
-        self.low, self.high, self.steps = (
-            math.log(schedule.sigmas[0]),
-            math.log(schedule.sigmas[-1]),
-            len(schedule.sigmas),
-        )
+        self.low, self.high = math.log(schedule.sigmas[0]), math.log(schedule.sigmas[-1])
+        self.steps = len(schedule.sigmas)
 
     def __call__(
         self, unet: torch.nn.Module, z0: Tensor, text: Tensor, generator: torch.Generator, target: Target | None = None
@@ -169,7 +167,7 @@ class Objective:
         v, z, t = alpha * eps - alpha * sigma * z0, alpha * z0 + alpha * sigma * eps, t.to(self.device)
         if target is not None:
             v = target(z, t, sigma.flatten(), text, v)
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(z.device.type, torch.bfloat16):
             predicted: Tensor = unet(z, t, text).sample
         return ((predicted.float() - v).square() * self.weights).mean((1, 2, 3))
 
@@ -205,73 +203,86 @@ def optimizers(unet: torch.nn.Module, config: DiffusionConfig) -> list[torch.opt
 
 
 def train(
-    material: Path, folder: Path, vae_folder: Path, clip_folder: Path, config: DiffusionConfig, *,
-    seed: int = 0, device: str = "cpu",
-) -> Path:  # fmt: skip
-    """Run the stage; returns the folder `unet/` of the averaged weights. Resumes from the checkpoint."""
-    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
-    vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
-    latents, text = Latents.of(data, vae, config.held_out), TextTower(clip_folder, device)
-    data.pixels.resize((0,))  # the latents are all that is needed from here on
+    material: Path,
+    folder: Path,
+    vae_folder: Path,
+    clip_folder: Path,
+    config: DiffusionConfig,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    saved: Saved = nothing,
+) -> Path:
+    """Run the stage; returns the folder `unet/` of the averaged weights. Resumes from the checkpoint.
+
+    Args:
+        saved: called after every checkpoint, when `unet/` and `scheduler/` hold the weights so far.
+    """
+    latents, text, vae = _prepared(material, vae_folder, clip_folder, config, device)
     torch.manual_seed(seed)
     scheduler, run = build_scheduler(config), Run(folder, config, seed=seed)
-    if config.start:
-        unet = UNet2DConditionModel.from_pretrained(config.start, torch_dtype=torch.float32).train()
-    else:
-        unet = build_unet(config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size)
-    unet = unet.to(device, memory_format=torch.channels_last)
+    scheduler.save_pretrained(folder / "scheduler")
+    unet = _network(config, vae, text).to(device, memory_format=torch.channels_last)
     average, steppers = copy.deepcopy(unet).requires_grad_(False), optimizers(unet, config)
     objective = Objective(config, NoiseSchedule.from_config(scheduler.config), vae, device)
-    if state := run.restore():
-        unet.load_state_dict(state["unet"])
-        average.load_state_dict(state["average"])
-        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
-            stepper.load_state_dict(saved)
-    while (progress := _progress(run, config)) < 1:
-        rng, generator = (
-            random.Random(f"{seed}/{run.step}"),
-            torch.Generator().manual_seed(seed * 2**32 + run.step),
-        )
+    parts = {"unet": unet, "average": average, "optimizers": steppers}
+    run.restore_parts(**parts)
+    network, examined = compiled(unet, device), functools.partial(held_out_loss, average, objective, latents, text)
+
+    def keep() -> None:
+        run.save_parts(**parts)
+        average.save_pretrained(folder / "unet")
+        run.report(held_out=examined(config))
+        saved()
+
+    while (progress := run.progress(config.steps, config.minutes)) < 1:
+        rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(seed * 2**32 + run.step)
         z0, texts = latents.batch(config.batch, config.drop_caption, config.face_every, rng)
-        loss = objective(unet, z0, text(texts), generator).mean()
+        loss = objective(network, z0, text(texts), generator).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = config.learning_rate * min((run.step + 1) / config.warmup, 1 - progress)
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
+        update(steppers, config.learning_rate * min((run.step + 1) / config.warmup, 1 - progress))
         run.step += 1
         follow(average, unet, min(config.ema, (1 + run.step) / (10 + run.step)))
         if run.step % config.report_every == 0:
             run.report(loss=loss.item())
-        if run.step % config.save_every == 0:
-            _checkpoint(run, unet, average, steppers)
-            run.report(held_out=held_out_loss(average, objective, latents, text, config))
-    _checkpoint(run, unet, average, steppers)
-    run.report(held_out=held_out_loss(average, objective, latents, text, config))
-    average.save_pretrained(folder / "unet")
-    scheduler.save_pretrained(folder / "scheduler")
+        if run.due(config.save_every):
+            keep()
+    keep()
     run.plot()
     return folder / "unet"
 
 
-def _progress(run: Run, config: DiffusionConfig) -> float:
-    """0..1 of the schedule, by steps or by minutes, whichever is further."""
-    timed = run.elapsed() / (60 * config.minutes) if config.minutes else 0.0
-    return max(run.step / config.steps, timed)
+def _prepared(
+    material: Path, vae_folder: Path, clip_folder: Path, config: DiffusionConfig, device: str
+) -> tuple[Latents, TextTower, AutoencoderKL]:
+    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
+    vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+    latents = Latents.of(data, vae, config.held_out)
+    data.pixels.resize((0,))  # the latents are all that is needed from here on
+    return latents, TextTower(clip_folder, device), vae
+
+
+def _network(config: DiffusionConfig, vae: AutoencoderKL, text: TextTower) -> UNet2DConditionModel:
+    """That of `config.start`, or one of random weights."""
+    if config.start:
+        return UNet2DConditionModel.from_pretrained(config.start, torch_dtype=torch.float32).train()
+    return build_unet(config, vae.config.latent_channels, vae.config.sample_size, text.encoder.config.hidden_size)
+
+
+def update(steppers: list[torch.optim.Optimizer], rate: float) -> None:
+    """One step of every optimizer at a learning rate; the gradients are then gone."""
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = rate
+        stepper.step()
+        stepper.zero_grad(set_to_none=True)
 
 
 def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """One step of an exponential moving average of the weights."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-
-
-def _checkpoint(
-    run: Run, unet: torch.nn.Module, average: torch.nn.Module, steppers: list[torch.optim.Optimizer]
-) -> None:
-    run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=[s.state_dict() for s in steppers])
 
 
 @torch.no_grad()

@@ -35,9 +35,9 @@ from shared.diffusion.schemes import plan_of
 from shared.diffusion.solvers import solver
 from shared.diffusion.walks import HideOptions, identity_frame
 from shared.errors import ModelError
-from training.data import TRAIN_FACES, TRAIN_SCENES, load_tars
-from training.diffusion import DiffusionConfig, Latents, Objective, Target, TextTower, follow, optimizers
-from training.runs import Run
+from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
+from training.diffusion import DiffusionConfig, Latents, Objective, Target, TextTower, follow, optimizers, update
+from training.runs import Run, Saved, compiled, nothing
 from training.sampling import eps_of
 
 
@@ -55,6 +55,7 @@ class PcrConfig:
     weight: float = 0.05
     recovery_weight: float = 0.25
     steps: int = 250
+    minutes: float | None = None
     batch: int = 32
     faces: int = 4
     learning_rate: float = 3e-4
@@ -144,60 +145,101 @@ def _check(model: DiffusionModel) -> None:
         raise ModelError("this stage goes on with networks of stage `diffusion` only")
 
 
-def train(material: Path, folder: Path, pipeline: Path, clip_folder: Path, config: PcrConfig, *, seed: int = 0) -> Path:
-    """Run the stage on the pipeline folder's network; returns the folder `unet/`. Resumes from the checkpoint."""
-    accelerator = Accelerator()
-    device = str(accelerator.device)
-    model = DiffusionModel.load(pipeline, device=device)
-    clip = CLIPModel.from_pretrained(clip_folder).to(device).eval().requires_grad_(False)
-    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
-    latents, text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, device)
-    objective, run = Objective(DiffusionConfig(), model.schedule, model.vae, device), Run(folder, config, seed=seed)
+def train(
+    material: Path,
+    folder: Path,
+    pipeline: Path,
+    clip_folder: Path,
+    config: PcrConfig,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    saved: Saved = nothing,
+) -> Path:
+    """Run the stage on the pipeline folder's network; returns the folder `unet/`. Resumes from the checkpoint.
+
+    Args:
+        device: None: a GPU where there is one.
+        saved: called after every checkpoint, when `unet/` holds the weights so far.
+    """
+    accelerator = Accelerator(cpu=device == "cpu")
+    model = DiffusionModel.load(pipeline, device=str(accelerator.device))
     _check(model)
-    teacher, free = copy.deepcopy(model.unet), text([""])
-    unet = model.unet.train().requires_grad_(True)
-    if config.lora_rank:
-        names = ["to_q", "to_k", "to_v", "to_out.0"]
-        unet = get_peft_model(unet, LoraConfig(r=config.lora_rank, target_modules=names))
-        steppers: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for p in unet.parameters() if p.requires_grad])]
-    else:
-        steppers = optimizers(unet, dataclasses.replace(DiffusionConfig(), learning_rate=config.learning_rate))
+    data = load_tars(material, TRAIN_FACES + TRAIN_SCENES, size=config.size, limit=config.limit)
+    run, teacher = Run(folder, config, seed=seed), copy.deepcopy(model.unet)
+    unet, steppers = _trainable(model.unet.train().requires_grad_(True), config)
     unet, *steppers = accelerator.prepare(unet, *steppers)
     average = copy.deepcopy(accelerator.unwrap_model(unet)).requires_grad_(False)
-    if state := run.restore():
-        unet.load_state_dict(state["unet"])
-        average.load_state_dict(state["average"])
-        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
-            stepper.load_state_dict(saved)
-    while run.step < config.steps:
-        rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
-        both, captions = latents.batch(config.batch, 0.1, 2, rng)
-        scenes = torch.tensor([n % 2 == 0 and bool(caption) for n, caption in enumerate(captions)])
-        target = guided_target(teacher, free, scenes, config)
-        losses = {"diffusion": objective(unet, both, text(captions), generator, target).mean()}
-        total = losses["diffusion"]
-        if config.weight or config.recovery_weight:
-            z0, prompts = latents.faces_batch(config.faces, rng)
-            z0 = z0.to(device)
-            z = recovered_latent(model, unet, z0, text(prompts), config, generator)
-            pictures = F.pixel_shuffle(model.vae.decode(z).sample, model.patch).clamp(-1, 1)
-            losses["recovery"] = ((z - z0).square() * objective.weights).mean()
-            losses["consistency"] = consistency_loss(clip, pictures, text.ids(prompts)).mean()
-            total = total + config.recovery_weight * losses["recovery"] + config.weight * losses["consistency"]
-        accelerator.backward(total)
+    parts = {"unet": unet, "average": average, "optimizers": steppers}
+    run.restore_parts(**parts)
+    lesson = Lesson(model, compiled(unet, str(accelerator.device)), teacher, data, clip_folder, config)
+
+    def keep() -> None:
+        run.save_parts(**parts)
+        plain = copy.deepcopy(average).merge_and_unload() if config.lora_rank else average
+        plain.save_pretrained(folder / "unet")
+        saved()
+
+    while (progress := run.progress(config.steps, config.minutes)) < 1:
+        losses = lesson.losses(random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step))
+        accelerator.backward(lesson.total(losses))
         accelerator.clip_grad_norm_(unet.parameters(), 1.0)
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = config.learning_rate * (1 - run.step / config.steps)
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
+        update(steppers, config.learning_rate * (1 - progress))
         run.step += 1
         follow(average, accelerator.unwrap_model(unet), min(config.ema, run.step / (10 + run.step)))
         run.report(**{name: value.item() for name, value in losses.items()})
-        if run.step % config.save_every == 0 or run.step == config.steps:
-            states = [stepper.state_dict() for stepper in steppers]
-            run.save(unet=unet.state_dict(), average=average.state_dict(), optimizers=states)
-    plain = average.merge_and_unload() if config.lora_rank else average
-    plain.save_pretrained(folder / "unet")
+        if run.due(config.save_every):
+            keep()
+    keep()
     run.plot()
     return folder / "unet"
+
+
+def _trainable(unet: torch.nn.Module, config: PcrConfig) -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
+    """The network, perhaps under low-rank adapters, and the optimizers of what is trained."""
+    if not config.lora_rank:
+        return unet, optimizers(unet, dataclasses.replace(DiffusionConfig(), learning_rate=config.learning_rate))
+    names = ["to_q", "to_k", "to_v", "to_out.0"]
+    adapted = get_peft_model(unet, LoraConfig(r=config.lora_rank, target_modules=names))
+    return adapted, [torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad])]
+
+
+class Lesson:
+    """What one step learns from: the diffusion loss on faces and scenes, and what comes back of faces."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        unet: torch.nn.Module,
+        teacher: torch.nn.Module,
+        data: Pictures,
+        clip_folder: Path,
+        config: PcrConfig,
+    ) -> None:
+        self.model, self.unet, self.teacher, self.config = model, unet, teacher, config
+        self.device = str(model.device)
+        self.clip = CLIPModel.from_pretrained(clip_folder).to(self.device).eval().requires_grad_(False)
+        self.latents, self.text = Latents.of(data, model.vae, config.held_out), TextTower(clip_folder, self.device)
+        self.objective = Objective(DiffusionConfig(), model.schedule, model.vae, self.device)
+        self.free = self.text([""])
+
+    def losses(self, rng: random.Random, generator: torch.Generator) -> dict[str, Tensor]:
+        """The terms of one batch, unweighted."""
+        config = self.config
+        both, captions = self.latents.batch(config.batch, 0.1, 2, rng)
+        scenes = torch.tensor([n % 2 == 0 and bool(caption) for n, caption in enumerate(captions)])
+        target = guided_target(self.teacher, self.free, scenes, config)
+        losses = {"diffusion": self.objective(self.unet, both, self.text(captions), generator, target).mean()}
+        if config.weight or config.recovery_weight:
+            z0, prompts = self.latents.faces_batch(config.faces, rng)
+            z0 = z0.to(self.device)
+            z = recovered_latent(self.model, self.unet, z0, self.text(prompts), config, generator)
+            pictures = F.pixel_shuffle(self.model.vae.decode(z).sample, self.model.patch).clamp(-1, 1)
+            losses["recovery"] = ((z - z0).square() * self.objective.weights).mean()
+            losses["consistency"] = consistency_loss(self.clip, pictures, self.text.ids(prompts)).mean()
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum of `losses`, weighted as the configuration says."""
+        weights = {"diffusion": 1.0, "recovery": self.config.recovery_weight, "consistency": self.config.weight}
+        return sum((weights[name] * value for name, value in losses.items()), start=torch.zeros(()))

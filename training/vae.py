@@ -257,9 +257,7 @@ def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> 
     if config.steps:
         residual = Residual(vae, torch.from_numpy(basis.directions).float())
         optimizer = torch.optim.Adam(residual.parameters, lr=config.learning_rate)
-        if state := run.restore():
-            vae.load_state_dict(state["vae"])
-            optimizer.load_state_dict(state["optimizer"])
+        run.restore_parts(vae=vae, optimizer=optimizer)
         while run.step < config.steps:
             rng, generator = random.Random(f"{seed}/{run.step}"), torch.Generator().manual_seed(run.step)
             chosen = [rng.choice(faces if n % 2 else scenes) for n in range(config.batch)]
@@ -271,7 +269,7 @@ def train(material: Path, folder: Path, config: VaeConfig, *, seed: int = 0) -> 
             run.step += 1
             run.report(**{name: value.item() for name, value in terms.items()})
             if run.step % config.save_every == 0 or run.step == config.steps:
-                run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
+                run.save_parts(vae=vae, optimizer=optimizer)
         run.plot()
     vae.register_to_config(lapped=config.lapped)
     vae.save_pretrained(folder / "vae")
