@@ -21,7 +21,23 @@ ENTRY_POINTS = {
     "services": ["services.sender.__main__", "services.receiver.__main__", "services.common.keys"],
     "worker": ["worker.__main__", "worker.tasks"],
 }
-CODE = "shared services worker training evaluation cli client bench load fuzz figures stack examples docker tests".split()
+CODE = [
+    "shared",
+    "services",
+    "worker",
+    "training",
+    "evaluation",
+    "cli",
+    "client",
+    "bench",
+    "load",
+    "fuzz",
+    "figures",
+    "stack",
+    "examples",
+    "docker",
+    "tests",
+]
 DISTRIBUTIONS = {  # where the module has another name
     "PIL": "pillow",
     "argon2": "argon2-cffi",

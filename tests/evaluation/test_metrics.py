@@ -6,22 +6,14 @@ from scipy.linalg import sqrtm
 from sklearn.metrics import roc_auc_score
 
 from evaluation.metrics import (
-    IDENTICAL_DB,
     area_under_roc,
     frechet,
     frechet_distance,
     mean,
-    psnr,
     roc,
     share,
     ssim,
 )
-
-
-def test_psnr_of_a_known_error() -> None:
-    black, grey = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 10, np.uint8)
-    assert psnr(black, grey) == pytest.approx(20 * np.log10(255 / 10))
-    assert psnr(grey, grey) == IDENTICAL_DB
 
 
 def test_ssim_of_two_flat_pictures_is_the_luminance_term() -> None:
