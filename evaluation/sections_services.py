@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.markdown import Lines, figure, markdown, provenance
+from evaluation.markdown import Lines, figure, provenance
 from evaluation.runs import Row
+from figures.tables import markdown
 
 _NAMES = {
     "recovered": "recovered",

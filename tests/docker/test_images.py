@@ -21,23 +21,8 @@ ENTRY_POINTS = {
     "services": ["services.sender.__main__", "services.receiver.__main__", "services.common.keys"],
     "worker": ["worker.__main__", "worker.tasks"],
 }
-CODE = [
-    "shared",
-    "services",
-    "worker",
-    "training",
-    "evaluation",
-    "cli",
-    "client",
-    "bench",
-    "load",
-    "fuzz",
-    "figures",
-    "stack",
-    "examples",
-    "docker",
-    "tests",
-]
+TOOLS = ("training", "evaluation", "cli", "bench", "load", "fuzz", "figures", "stack")
+CODE = ("shared", "services", "worker", "client", "examples", "docker", "tests", *TOOLS)
 DISTRIBUTIONS = {  # where the module has another name
     "PIL": "pillow",
     "argon2": "argon2-cffi",

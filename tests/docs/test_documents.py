@@ -178,7 +178,8 @@ def modules(page: str, text: str) -> list[tuple[str, bool]]:
 
 @check(45, "`shared/no_such_file.py`")
 def files(page: str, text: str) -> list[tuple[str, bool]]:
-    folders = "docs|docker|deploy|tests|shared|requirements|services|worker|cli|client|training|evaluation|bench|load|figures|stack"
+    folders = "docs|docker|deploy|tests|shared|requirements|services|worker|cli|client"
+    folders += "|training|evaluation|bench|load|figures|stack"
     matches = [re.fullmatch(rf"((?:{folders})/[\w./*-]+)(?:::\w+)?", span) for span in code_of(prose(text))]
     found = [match[1] for match in matches if match and match[1] != "deploy/kubernetes/base/secrets"]  # the reader's
     return [(path, any(ROOT.glob(path.rstrip("/")))) for path in found]
