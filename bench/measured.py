@@ -44,9 +44,15 @@ class Measured:
 
 @contextmanager
 def running(
-    *, workers: int = 1, threads: int | None = None, model: Path | None = None, module: str = "worker", batch: int = 4,
-    log: Path | None = None, extra: dict[str, str] | None = None,
-) -> Iterator[Measured]:  # fmt: skip
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    model: Path | None = None,
+    module: str = "worker",
+    batch: int = 4,
+    log: Path | None = None,
+    extra: dict[str, str] | None = None,
+) -> Iterator[Measured]:
     """A stack of its own. `threads` of each worker; None: torch's own choice."""
     environment = {"DDSR_BATCH_SIZE": str(batch), "DDSR_RATE_LIMIT": "", **(extra or {})}
     if threads is not None:

@@ -18,10 +18,17 @@ from shared.diffusion.walks import HideOptions
 
 
 def run(
-    source: Path | None, dtypes: Sequence[torch.dtype], *, count: int = 4, devices: Sequence[str] = ("cpu",),
-    options: HideOptions | None = None, seed: int = 0, rounds: int = 3, folder: Path = Path("runs/bench"),
+    source: Path | None,
+    dtypes: Sequence[torch.dtype],
+    *,
+    count: int = 4,
+    devices: Sequence[str] = ("cpu",),
+    options: HideOptions | None = None,
+    seed: int = 0,
+    rounds: int = 3,
+    folder: Path = Path("runs/bench"),
     say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Sender and receiver each on every device with every format. PSNR in dB of the recovered face; `verified`: share
     of the faces, 0..1, or None without the recognisers' material. Thresholds are remembered in `folder`."""
     models = {
@@ -38,10 +45,15 @@ def run(
         for receiver, other in models.items():
             recovered = recover(other, stegos, faces.identities, recipes)
             found = psnrs(faces.pixels, recovered)
-            rows.append({
-                "sender": sender, "receiver": receiver, "psnr_db": float(np.mean(found)), "worst_db": min(found),
-                "verified": judge.verified(faces.pixels, recovered) if judge else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "sender": sender,
+                    "receiver": receiver,
+                    "psnr_db": float(np.mean(found)),
+                    "worst_db": min(found),
+                    "verified": judge.verified(faces.pixels, recovered) if judge else None,
+                }
+            )
     times = {name: _evaluation(model, rounds) for name, model in models.items()}
     names = judge.names if judge else []
     return {"faces": faces.source, "count": count, "recognisers": names, "rows": rows, "evaluation": times}

@@ -42,28 +42,43 @@ def core_rows(result: Mapping[str, Any]) -> Rows:
     for row in result["rows"]:
         for phase in ("hide", "recover"):
             theirs, ours, ratio = row[phase]["baseline"], row[phase]["ours"], row[phase]["ratio"]
-            rows.append([
-                f"{phase}, batch {row['batch']}, {row['steps']} steps",
-                f"{theirs['evaluations']} / {ours['evaluations']}",
-                f"{theirs['seconds']:.2f} / {ours['seconds']:.2f}", f"{ratio['wall']:.1f}", f"{ratio['cpu']:.1f}",
-                f"{row['psnr_db']['baseline']:.2f} / {row['psnr_db']['ours']:.2f}" if phase == "recover" else "",
-                f"{row['peak_mib']['baseline']:.0f} / {row['peak_mib']['ours']:.0f}" if phase == "recover" else "",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    f"{phase}, batch {row['batch']}, {row['steps']} steps",
+                    f"{theirs['evaluations']} / {ours['evaluations']}",
+                    f"{theirs['seconds']:.2f} / {ours['seconds']:.2f}",
+                    f"{ratio['wall']:.1f}",
+                    f"{ratio['cpu']:.1f}",
+                    f"{row['psnr_db']['baseline']:.2f} / {row['psnr_db']['ours']:.2f}" if phase == "recover" else "",
+                    f"{row['peak_mib']['baseline']:.0f} / {row['peak_mib']['ours']:.0f}" if phase == "recover" else "",
+                ]
+            )
     return rows
 
 
 CORE_HEAD = (
-    "baseline / ours", "evaluations", "seconds", "ratio", "ratio of CPU time", "PSNR, dB", "memory, MiB",
-)  # fmt: skip
+    "baseline / ours",
+    "evaluations",
+    "seconds",
+    "ratio",
+    "ratio of CPU time",
+    "PSNR, dB",
+    "memory, MiB",
+)
 
 
 def precision_rows(result: Mapping[str, Any]) -> Rows:
     """Formats of sender and receiver, PSNR, the worst of it, share verified."""
     return [
-        [r["sender"], r["receiver"], f"{r['psnr_db']:.2f}", f"{r['worst_db']:.2f}",
-         "not measured" if r["verified"] is None else f"{r['verified']:.0%}"]
+        [
+            r["sender"],
+            r["receiver"],
+            f"{r['psnr_db']:.2f}",
+            f"{r['worst_db']:.2f}",
+            "not measured" if r["verified"] is None else f"{r['verified']:.0%}",
+        ]
         for r in result["rows"]
-    ]  # fmt: skip
+    ]
 
 
 PRECISION_HEAD = ("sender's network", "receiver's network", "PSNR, dB", "worst", "verified by all recognisers")
@@ -143,12 +158,17 @@ def service_rows(result: Mapping[str, Any]) -> Rows:
     setting = f"{found['clients']} clients, batch {found['batch']}"
     rows = [
         [f"share of the bare core, {setting}", f"{found['share']:.0%}", ">= 90 %"],
-        *([f"added latency, {name}, median", f"{result['latency'][name]['added_ms']:.0f} ms", "<= 30 ms"]
-          for name in ("hide", "recover")),
-        [f"{last['sent']} in flight: served + refused + lost", f"{last['served']} + {last['refused']} + {last['lost']}",
-         "0 lost"],
+        *(
+            [f"added latency, {name}, median", f"{result['latency'][name]['added_ms']:.0f} ms", "<= 30 ms"]
+            for name in ("hide", "recover")
+        ),
+        [
+            f"{last['sent']} in flight: served + refused + lost",
+            f"{last['served']} + {last['refused']} + {last['lost']}",
+            "0 lost",
+        ],
         ["ready", f"{found['ready_seconds']:.1f} s", "<= 10 s"],
-    ]  # fmt: skip
+    ]
     goals = {"worker": "<= 1229 MiB", "sender": "<= 150 MiB", "receiver": "<= 150 MiB", "redis": ""}
     rows += [[f"resident, {name}", f"{held[name]:.0f} MiB", goal] for name, goal in goals.items()]
     for name in ("sender", "worker", "redis"):
@@ -187,8 +207,14 @@ def gpu_rows(result: Mapping[str, Any]) -> Rows:
             rows.append([row["way"], str(row["batch"]), row["error"], "", "", ""])
             continue
         faster = result["baseline_step_ms"][str(row["batch"])]["sample"] / row["ms"]
-        rows.append([
-            row["way"], str(row["batch"]), f"{row['ms']:.2f}", f"{row['floor_ms']:.2f}", f"{row['share']:.0%}",
-            f"{faster:.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                row["way"],
+                str(row["batch"]),
+                f"{row['ms']:.2f}",
+                f"{row['floor_ms']:.2f}",
+                f"{row['share']:.0%}",
+                f"{faster:.1f}",
+            ]
+        )
     return rows

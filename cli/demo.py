@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from cli.leaks import file_items, redis_items, search
 from ddsr_client import Client, ClientError, NotAuthentic, Picture
 from ddsr_client.models import Channel, Scheme
+from figures.fidelity import psnr
 from shared.faces import decode_and_fit
 from shared.imaging import decode_upload
 from stack.stack import Stack
@@ -201,11 +202,8 @@ def _secrets(portrait: Path, face: Pixels, answers: list[Answer]) -> dict[str, b
 
 
 def _psnr(reference: Pixels, picture: Pixels) -> str:
-    """In dB; empty where the sizes differ."""
-    if reference.shape != picture.shape:
-        return ""
-    error = float(np.mean((reference.astype(np.float64) - picture.astype(np.float64)) ** 2))
-    return "inf dB" if error == 0 else f"{10 * np.log10(255**2 / error):.1f} dB"
+    """In dB, 100 for the same picture; empty where the sizes differ."""
+    return f"{psnr(reference, picture):.1f} dB" if reference.shape == picture.shape else ""
 
 
 def _similarity(original: Pixels, pictures: list[Pixels | None]) -> tuple[str, list[float | None]]:
@@ -324,9 +322,9 @@ def _table(found: Demo) -> "Table":
             last = hiding.stego
         for answer in found.answers:
             if answer.way == hiding.way:
-                psnr = "" if answer.picture is None else _psnr(found.face, answer.picture)
+                fidelity = "" if answer.picture is None else _psnr(found.face, answer.picture)
                 cells = (answer.way.scheme, answer.way.sent_as, answer.prompt, answer.words)
-                table.add_row(*cells, _number(next(alike)), psnr, _number(answer.seconds))
+                table.add_row(*cells, _number(next(alike)), fidelity, _number(answer.seconds))
     return table
 
 

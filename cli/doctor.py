@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
+from stack.parts import address, is_ok
+
 if TYPE_CHECKING:
     from shared.settings import QueueSettings, WorkerSettings
 
@@ -199,20 +201,17 @@ def _workers(found: list[dict[str, Any]], fingerprint: str | None) -> Iterator[C
 
 def service(name: str, host: str, port: int) -> Check:
     """Whether a service answers on its port, and takes jobs."""
-    import urllib.error
-    import urllib.request
+    from urllib.error import HTTPError
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = address(host, port)
     try:
-        with opener.open(f"{address}/readyz", timeout=LONGEST):
-            return Check(name, "ok", f"{address} is ready")
-    except urllib.error.HTTPError as error:
+        is_ok(f"{url}/readyz", LONGEST)
+        return Check(name, "ok", f"{url} is ready")
+    except HTTPError as error:
         with error:
-            return Check(name, "broken", f"{address} answers {error.code}: it takes no jobs now")
+            return Check(name, "broken", f"{url} answers {error.code}: it takes no jobs now")
     except OSError:
-        return Check(name, "note", f"nothing listens at {address}")
+        return Check(name, "note", f"nothing listens at {url}")
 
 
 def _queue_settings(folder: Path) -> "QueueSettings":

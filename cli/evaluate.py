@@ -44,7 +44,7 @@ def register(root: typer.Typer) -> None:
     root.add_typer(app, name="eval")
 
 
-def _bench(
+def bench_of(
     data: Data = None,
     model: Model = None,
     limit: Limit = 40,
@@ -63,18 +63,18 @@ def _bench(
 
 
 def table(limit: int, name: str | None = None) -> Callable[[Callable[..., None]], None]:
-    """Make a command of a function that takes a bench and options of its own: the command takes those of `_bench`, too,
-    `limit` faces by default, and writes the report at its end."""
+    """Make a command of a function that takes a bench and options of its own: the command takes those of `bench_of`,
+    too, `limit` faces by default, and writes the report at its end."""
 
     def add(measure: Callable[..., None]) -> None:
         own = {name: option for name, option in signature(measure).parameters.items() if name != "bench"}
-        common = dict(signature(_bench).parameters)
+        common = dict(signature(bench_of).parameters)
         common["limit"] = common["limit"].replace(default=limit)
 
         def command(**given: Any) -> None:
-            bench = _bench(**{name: given[name] for name in common})
+            bench = bench_of(**{name: given[name] for name in common})
             measure(bench, **{name: given[name] for name in own})
-            _report(bench.out)
+            report(bench.out)
 
         options = [option.replace(kind=option.KEYWORD_ONLY) for option in (own | common).values()]
         command.__signature__ = signature(command).replace(parameters=options)  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def _chosen(names: list[str] | None) -> Sequence[str]:
     return recognisers.DEFAULT if names is None else [name for name in names if name != "none"]
 
 
-def _report(out: Path) -> None:
+def report(out: Path) -> None:
     from evaluation.report import write_report
 
     typer.echo(str(write_report(out)))
@@ -113,7 +113,7 @@ def instruments(
     from evaluation import setup
 
     setup.instruments(out, data=data, names=_chosen(recogniser), scenes=scenes, seed=seed, progress=progress)
-    _report(out)
+    report(out)
 
 
 @table(limit=40)
@@ -245,7 +245,7 @@ def stegos(
     features = (efficientnet(), *([beside] if beside else []))
     judge = measure.Judge(FaceFinder(), features, limit, seed, batch, epochs, HideOptions(steps=steps), progress)
     measure.run(DiffusionModel.load(model, device=device), out, judge)
-    _report(out)
+    report(out)
 
 
 @table(limit=24, name="all")
@@ -275,11 +275,11 @@ def everything(
     names = _chosen(recogniser)
     setup.instruments(bench.out, data=data, names=names, scenes=200, seed=bench.seed, progress=progress)
     reversibility.run(bench, reversibility.ReversibilityOptions(hide, degradations=()), metrics)
-    _report(bench.out)
+    report(bench.out)
     photographs = optional.photographs(bench, _say)
     security.run(bench, security.SecurityOptions(hide, epochs, photographs), metrics.features)
     robustness.run(few)
-    _report(bench.out)
+    report(bench.out)
     keys.run(few, halves=optional.halves(model, str(bench.model.device)))
     peers.run(few)
     if without is not None:

@@ -49,7 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench workers": ("ddsr bench workers",),
     "bench gpu": ("ddsr bench gpu",),
     "eval all": ("ddsr eval all --limit 12 --out runs/report",),
-}  # fmt: skip
+}
 
 
 def add_examples(app: typer.Typer, above: tuple[str, ...] = ()) -> None:

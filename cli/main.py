@@ -18,9 +18,12 @@ EXIT_CODES = (
 )
 
 app = typer.Typer(
-    help="Hide a face in an innocent picture and get it back.", epilog=EXIT_CODES, no_args_is_help=True,
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+    help="Hide a face in an innocent picture and get it back.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for module in (pictures, passphrase, up, demo, doctor, keys, train, evaluate, services, bench):
     module.register(app)
 examples.add_examples(app)

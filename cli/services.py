@@ -51,6 +51,6 @@ def services(
     if unknown := [name for name in send_faces_to if name not in SERVICES]:
         raise typer.BadParameter(f"unknown service {unknown[0]}; there are: {', '.join(SERVICES)}")
     asked = [SERVICES[name](os.environ) for name in dict.fromkeys(send_faces_to)]
-    bench = evaluate._bench(data, model, limit, seed, out, batch, device, ["none"])
+    bench = evaluate.bench_of(data, model, limit, seed, out, batch, device, ["none"])
     table.run(bench, asked, options, Bounds(most_requests, per_second))
-    evaluate._report(out)
+    evaluate.report(out)

@@ -1,9 +1,9 @@
 """`ddsr up`: Redis, worker, sender and receiver on this machine, in the foreground, with one log."""
 
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +31,13 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run Redis, worker, sender and receiver in the foreground until Ctrl-C."""
         given = {
-            "state": state, "host": host, "sender_port": sender_port, "receiver_port": receiver_port,
-            "workers": workers, "metrics_port": metrics_port,
-        }  # fmt: skip
+            "state": state,
+            "host": host,
+            "sender_port": sender_port,
+            "receiver_port": receiver_port,
+            "workers": workers,
+            "metrics_port": metrics_port,
+        }
         raise typer.Exit(run(_settings({name: value for name, value in given.items() if value is not None})))
 
 
@@ -56,7 +60,7 @@ def _settings(given: dict[str, Any]) -> StackSettings:
 def run(settings: StackSettings, **stack_options: Any) -> int:
     """`ddsr up` itself: 0 after a signal, 3 when a part does not start."""
     stack = Stack(settings, sys.stdout, redis_url=os.environ.get("REDIS_URL"), **stack_options)
-    say: Callable[[str], None] = lambda line: stack.supervisor.say("ddsr", line)  # noqa: E731
+    say = functools.partial(stack.supervisor.say, "ddsr")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stack.supervisor.stopping.set())
     try:

@@ -25,9 +25,13 @@ _RESAMPLES = 200
 
 
 def calibrated(
-    folder: Path, samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser],
-    pairs: Sequence[Pair] | None = None, progress: Progress = silent,
-) -> dict[str, Calibration]:  # fmt: skip
+    folder: Path,
+    samples: Sequence[Sample],
+    finder: FaceFinder,
+    recognisers: Sequence[Recogniser],
+    pairs: Sequence[Pair] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Calibration]:
     """`calibrate`, remembered in `folder/calibration.json` for this very set and these recognisers."""
     words = [digest_of(samples), [r.name for r in recognisers], pairs, FALSE_ACCEPT_RATE, _RESAMPLES]
     key, path = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16], folder / "calibration.json"
@@ -44,9 +48,12 @@ def calibrated(
 
 
 def calibrate(
-    samples: Sequence[Sample], seen: Identified, recognisers: Sequence[Recogniser], *,
+    samples: Sequence[Sample],
+    seen: Identified,
+    recognisers: Sequence[Recogniser],
+    *,
     pairs: Sequence[Pair] | None = None,
-) -> dict[str, Calibration]:  # fmt: skip
+) -> dict[str, Calibration]:
     """Threshold at FALSE_ACCEPT_RATE of a set with identities.
 
     Args:

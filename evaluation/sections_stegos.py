@@ -8,9 +8,11 @@ from evaluation.runs import Row
 from figures.tables import markdown
 
 _SIDES = {
-    "stegos": "stegos", "plain": "plain samples", "coded": "photographs, decode(encode(x))",
+    "stegos": "stegos",
+    "plain": "plain samples",
+    "coded": "photographs, decode(encode(x))",
     "photographs": "photographs",
-}  # fmt: skip
+}
 _ROWS = (
     ("frechet", "Frechet distance", 2, False),
     ("kernel", "kernel distance", 3, False),

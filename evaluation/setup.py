@@ -82,9 +82,15 @@ def _with_identities(faces: Sequence[Sample], seed: int) -> list[Sample]:
 
 
 def instruments(
-    out: Path, *, data: str | Path | None = None, names: Sequence[str] = recognisers.DEFAULT, size: int | None = None,
-    scenes: int | None = None, seed: int = 0, progress: Progress = silent,
-) -> Row:  # fmt: skip
+    out: Path,
+    *,
+    data: str | Path | None = None,
+    names: Sequence[str] = recognisers.DEFAULT,
+    size: int | None = None,
+    scenes: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Row:
     """How good the measuring instruments are, before any model: the detector on faces and on scenes, each
     recogniser's threshold and its acceptance of the same person. Written to `out/instruments/table.json`.
 

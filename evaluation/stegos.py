@@ -109,9 +109,13 @@ def _setup(model: DiffusionModel, judge: Judge, task: Task) -> Row:
 
 
 def _figures(
-    model: DiffusionModel, judge: Judge, scenes: SceneJudge, sides: Mapping[str, Picture], photographs: Photographs,
+    model: DiffusionModel,
+    judge: Judge,
+    scenes: SceneJudge,
+    sides: Mapping[str, Picture],
+    photographs: Photographs,
     task: Task,
-) -> Row:  # fmt: skip
+) -> Row:
     features, reference = judge.features[0], stack(photographs.reference)
     vectors, known = {name: features.all(pictures) for name, pictures in sides.items()}, features.all(reference)
     patch = model.image_size // model.latent_shape[1]
@@ -174,9 +178,14 @@ def _coded(model: DiffusionModel, pictures: Picture, batch: int) -> Picture:
 
 
 def _side(
-    judge: Judge, pictures: Picture, vectors: Vectors, reference: Vectors, scenes: SceneJudge,
-    kinds: Sequence[str], patch: int,
-) -> Row:  # fmt: skip
+    judge: Judge,
+    pictures: Picture,
+    vectors: Vectors,
+    reference: Vectors,
+    scenes: SceneJudge,
+    kinds: Sequence[str],
+    patch: int,
+) -> Row:
     compared, seed = vectors[: len(reference)], judge.seed
     precision, recall = precision_and_recall(reference, compared)
     right = scenes.right(vectors, kinds)
@@ -205,9 +214,13 @@ def _beside(others: Sequence[Features], sides: Mapping[str, Picture], reference:
 
 
 def _told(
-    model: DiffusionModel, judge: Judge, sides: Mapping[str, Picture], vectors: Mapping[str, Vectors],
-    reference: Picture, known: Vectors,
-) -> Row:  # fmt: skip
+    model: DiffusionModel,
+    judge: Judge,
+    sides: Mapping[str, Picture],
+    vectors: Mapping[str, Vectors],
+    reference: Picture,
+    known: Vectors,
+) -> Row:
     """Areas under the ROC of each side against the reference, and of what the model drew against the reference through
     the autoencoder, whose own traces both then bear."""
     coded = _coded(model, reference, judge.batch)

@@ -50,8 +50,8 @@ def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def is_ok(url: str) -> bool:
-    """Whether 200 is answered. Raises OSError where nobody answers, or another status."""
+def is_ok(url: str, seconds: float = 2) -> bool:
+    """Whether 200 is answered. Raises OSError where nobody answers: HTTPError for an error's status."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever HTTP_PROXY says
-    with direct.open(url, timeout=2) as answer:
+    with direct.open(url, timeout=seconds) as answer:
         return bool(answer.status == 200)

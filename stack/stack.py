@@ -153,7 +153,7 @@ def threads_each(workers: int) -> int:
 
 def _lock(state: Path) -> IO[str]:
     """One stack a folder. The parts inherit the lock, so that it is free only once the last of them has ended."""
-    handle = open(state / "lock", "w")  # noqa: SIM115
+    handle = open(state / "lock", "w")  # noqa: SIM115 - held as long as the stack lives
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

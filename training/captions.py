@@ -29,33 +29,54 @@ school seed shadow sheep shell ship shop shore silver sled smoke snake spider sp
 star station stone storm summer sun swamp swan table tail tea temple tent thunder tiger toy track train tree truck
 tulip tunnel turtle umbrella vase view village vine violin wagon wall water wave weather weekend wheat wheel whale
 willow wind winter wolf wood yard zebra
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905 - some four hundred words
 _KINDS = ("old", "small", "big", "red", "green", "white", "black", "yellow", "quiet", "empty", "wooden", "long", "wild")
 
 _HAIR = {
-    "Black_Hair": "black hair", "Blond_Hair": "blond hair", "Brown_Hair": "brown hair", "Gray_Hair": "gray hair",
-}  # fmt: skip
+    "Black_Hair": "black hair",
+    "Blond_Hair": "blond hair",
+    "Brown_Hair": "brown hair",
+    "Gray_Hair": "gray hair",
+}
 _WITH = {
-    "Eyeglasses": "glasses", "Mustache": "a mustache", "Goatee": "a goatee", "Bangs": "bangs",
-    "Bushy_Eyebrows": "bushy eyebrows", "Sideburns": "sideburns", "Double_Chin": "a double chin",
-    "Receding_Hairline": "a receding hairline", "Big_Nose": "a big nose", "Rosy_Cheeks": "rosy cheeks",
-    "5_o_Clock_Shadow": "a stubble beard", "Mouth_Slightly_Open": "an open mouth",
-}  # fmt: skip
+    "Eyeglasses": "glasses",
+    "Mustache": "a mustache",
+    "Goatee": "a goatee",
+    "Bangs": "bangs",
+    "Bushy_Eyebrows": "bushy eyebrows",
+    "Sideburns": "sideburns",
+    "Double_Chin": "a double chin",
+    "Receding_Hairline": "a receding hairline",
+    "Big_Nose": "a big nose",
+    "Rosy_Cheeks": "rosy cheeks",
+    "5_o_Clock_Shadow": "a stubble beard",
+    "Mouth_Slightly_Open": "an open mouth",
+}
 _WEARING = {
-    "Wearing_Hat": "a hat", "Wearing_Earrings": "earrings", "Wearing_Lipstick": "lipstick",
-    "Wearing_Necktie": "a necktie", "Wearing_Necklace": "a necklace", "Heavy_Makeup": "make-up",
-}  # fmt: skip
+    "Wearing_Hat": "a hat",
+    "Wearing_Earrings": "earrings",
+    "Wearing_Lipstick": "lipstick",
+    "Wearing_Necktie": "a necktie",
+    "Wearing_Necklace": "a necklace",
+    "Heavy_Makeup": "make-up",
+}
 _ADJECTIVES = {"Attractive": "attractive", "Chubby": "chubby", "Pale_Skin": "pale", "Bald": "bald"}
 _PICTURE = ("a photo of", "a portrait of", "a picture of", "a photograph of", "the face of")
 SCENE_NOUNS = {
     "mountain": ("mountain", "mountains", "mountain landscape"),
     "glacier": ("glacier", "glacier landscape", "icy landscape"),
-    "sea": ("sea", "ocean", "sea landscape", "beach"), "forest": ("forest", "woods", "forest landscape"),
-    "street": ("street", "city street"), "buildings": ("building", "buildings", "city"),
-    "bamboo forest": ("bamboo forest",), "desert": ("desert", "desert landscape"),
-    "campus": ("campus",), "sky": ("sky",),
-    "sunrise": ("sunrise", "sunset"), "cloudy sky": ("cloudy sky",), "sunny sky": ("sunny sky",),
-}  # fmt: skip
+    "sea": ("sea", "ocean", "sea landscape", "beach"),
+    "forest": ("forest", "woods", "forest landscape"),
+    "street": ("street", "city street"),
+    "buildings": ("building", "buildings", "city"),
+    "bamboo forest": ("bamboo forest",),
+    "desert": ("desert", "desert landscape"),
+    "campus": ("campus",),
+    "sky": ("sky",),
+    "sunrise": ("sunrise", "sunset"),
+    "cloudy sky": ("cloudy sky",),
+    "sunny sky": ("sunny sky",),
+}
 _OPEN_SKY = {"mountain", "glacier", "sea", "street", "buildings", "desert", "campus"}
 _NATURE = {"mountain", "glacier", "sea", "forest", "desert", "bamboo forest"}
 

@@ -21,6 +21,8 @@ from training.captions import caption
 from training.data import TRAIN_FACES, TRAIN_SCENES, Pictures, load_tars
 from training.runs import Run, Saved, compiled, nothing
 
+END = "<|endoftext|>"
+
 
 @dataclass(frozen=True)
 class ClipConfig:
@@ -43,24 +45,38 @@ class ClipConfig:
     save_every: int = 200
 
 
-TINY = ClipConfig(size=32, patch=8, vocabulary=400, text_width=32, text_layers=1, vision_width=32, vision_layers=1,
-                  batch=8, steps=4, limit=16, save_every=2)  # fmt: skip
+TINY = ClipConfig(
+    size=32,
+    patch=8,
+    vocabulary=400,
+    text_width=32,
+    text_layers=1,
+    vision_width=32,
+    vision_layers=1,
+    batch=8,
+    steps=4,
+    limit=16,
+    save_every=2,
+)
 
 
 def learn_tokenizer(captions: list[str], config: ClipConfig, folder: Path) -> CLIPTokenizer:
     """Byte-level BPE with CLIP's conventions (lower case, `</w>` at word ends), saved to `folder`."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))  # noqa: S106
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<|startoftext|>", "<|endoftext|>"]
+    special = ["<|startoftext|>", END]
     trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary, initial_alphabet=alphabet, special_tokens=special,
-        end_of_word_suffix="</w>", show_progress=False,
-    )  # fmt: skip
+        vocab_size=config.vocabulary,
+        initial_alphabet=alphabet,
+        special_tokens=special,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(captions, trainer)
     learned = tokenizer.get_vocab()
     # A byte may end a word: every byte needs its `</w>` form, or such a word would be unknown.
@@ -79,15 +95,24 @@ def _merges(tokenizer: Tokenizer) -> list[list[str]]:
 def build(config: ClipConfig, tokenizer: CLIPTokenizer) -> CLIPModel:
     tower = {"num_attention_heads": 4, "hidden_act": "quick_gelu"}
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": config.text_width, "intermediate_size": 4 * config.text_width,
-        "num_hidden_layers": config.text_layers, "max_position_embeddings": config.tokens,
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id, **tower,
-    }  # fmt: skip
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.text_width,
+        "intermediate_size": 4 * config.text_width,
+        "num_hidden_layers": config.text_layers,
+        "max_position_embeddings": config.tokens,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        **tower,
+    }
     vision = {
-        "hidden_size": config.vision_width, "intermediate_size": 4 * config.vision_width, "image_size": config.size,
-        "num_hidden_layers": config.vision_layers, "patch_size": config.patch, **tower,
-    }  # fmt: skip
+        "hidden_size": config.vision_width,
+        "intermediate_size": 4 * config.vision_width,
+        "image_size": config.size,
+        "num_hidden_layers": config.vision_layers,
+        "patch_size": config.patch,
+        **tower,
+    }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 

@@ -64,25 +64,48 @@ class DiffusionConfig:
     save_every: int = 200
 
 
-TINY = DiffusionConfig(size=32, widths=(32, 32), heads=2, norm_groups=8, batch=4, steps=4, warmup=1, held_out=4,
-                       limit=8, report_every=1, save_every=2)  # fmt: skip
+TINY = DiffusionConfig(
+    size=32,
+    widths=(32, 32),
+    heads=2,
+    norm_groups=8,
+    batch=4,
+    steps=4,
+    warmup=1,
+    held_out=4,
+    limit=8,
+    report_every=1,
+    save_every=2,
+)
 
 
 def build_scheduler(config: DiffusionConfig) -> DDIMScheduler:
     betas = log_uniform_betas(config.sigma_low, config.sigma_high, 1000)
     return DDIMScheduler(
-        num_train_timesteps=1000, trained_betas=betas.tolist(), prediction_type="v_prediction", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=0, timestep_spacing="linspace",
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        trained_betas=betas.tolist(),
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=0,
+        timestep_spacing="linspace",
+    )
 
 
 def build_unet(config: DiffusionConfig, channels: int, grid: int, text_width: int) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=grid, in_channels=channels, out_channels=channels, cross_attention_dim=text_width,
-        block_out_channels=config.widths, layers_per_block=1, attention_head_dim=config.heads,
-        norm_num_groups=config.norm_groups, mid_block_type=None,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+        sample_size=grid,
+        in_channels=channels,
+        out_channels=channels,
+        cross_attention_dim=text_width,
+        block_out_channels=config.widths,
+        layers_per_block=1,
+        attention_head_dim=config.heads,
+        norm_num_groups=config.norm_groups,
+        mid_block_type=None,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
 
 
 @dataclass

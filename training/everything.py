@@ -39,6 +39,7 @@ PART = 15 * 2**20  # bytes of a part of the archive
 MOST_PARTS = 5  # beside report, losses and sheet
 SHOWN = 12  # faces of the sheet
 Say = Callable[[str], None]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -80,65 +81,63 @@ def train(
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InvalidOption("torch finds no CUDA device; --device cpu trains on the processor")
-    parts = {"vae": runs / "vae" / "vae", "clip": runs / "clip" / "clip", "scheduler": runs / "diffusion" / "scheduler"}
-    drawn, tuned = runs / "diffusion" / "unet", runs / "pcr" / "unet"
-
-    def carry(unet: Path) -> Saved:
-        return lambda: bundle(pack(runs / "packed", unet=unet, **parts), out)
-
-    def planned(name: str, unet: Path) -> Path:
-        plan.measure(material, pack(runs / name, unet=unet, **parts), config.plan, seed=seed)
-        return runs / name
-
-    def first() -> None:
-        vae.train(material, runs / "vae", config.vae, seed=seed)
-
-    def words() -> None:
-        saved = functools.partial(bundle, parts["clip"], out, "clip")
-        clip.train(material, runs / "clip", config.clip, seed=seed, device=device, saved=saved)
-
-    def network() -> None:
-        diffusion.train(
-            material,
-            runs / "diffusion",
-            parts["vae"],
-            parts["clip"],
-            config.diffusion,
-            seed=seed,
-            device=device,
-            saved=carry(drawn),
-        )
-        planned("model", drawn)
-
-    def consistent() -> None:
-        pcr.train(
-            material,
-            runs / "pcr",
-            runs / "model",
-            parts["clip"],
-            config.pcr,
-            seed=seed,
-            device=device,
-            saved=carry(tuned),
-        )
-
-    def final() -> None:
-        rates.measure(material, planned("final", tuned), config.rates, seed=seed)
-        bundle(runs / "final", out)
-
-    tasks = {"vae": first, "clip": words, "diffusion": network, "pcr": consistent, "final": final}
-    for name, task in tasks.items():
-        _once(runs / f"{name}.done", name, task, say)
-    return report(material, runs, out, config, seed)
+    way = _Way(material, runs, out, config, seed, device)
+    for task in (way.vae, way.clip, way.diffusion, way.pcr, way.final):
+        done = runs / f"{task.__name__}.done"
+        say(f"{task.__name__}: {'was done' if done.is_file() else 'begins'}")
+        if not done.is_file():
+            task()
+            done.touch()
+    return report(material, runs, out, config.diffusion.size, seed)
 
 
-def _once(marker: Path, name: str, task: Callable[[], object], say: Say) -> None:
-    if marker.is_file():
-        say(f"{name}: was done")
-        return
-    say(f"{name}: begins")
-    task()
-    marker.touch()
+@dataclass(frozen=True)
+class _Way:
+    """The stages in their order; each goes on from its checkpoint."""
+
+    material: Path
+    runs: Path
+    out: Path
+    config: Stages
+    seed: int
+    device: str
+
+    def vae(self) -> None:
+        vae.train(self.material, self.runs / "vae", self.config.vae, seed=self.seed)
+
+    def clip(self) -> None:
+        folder, about = self.runs / "clip", self.config.clip
+        saved = functools.partial(bundle, folder / "clip", self.out, "clip")
+        clip.train(self.material, folder, about, seed=self.seed, device=self.device, saved=saved)
+
+    def diffusion(self) -> None:
+        folder, codes = self.runs / "diffusion", (self.runs / "vae" / "vae", self.runs / "clip" / "clip")
+        about, saved = self.config.diffusion, self._carried("diffusion")
+        diffusion.train(self.material, folder, *codes, about, seed=self.seed, device=self.device, saved=saved)
+        self._planned("model", "diffusion")
+
+    def pcr(self) -> None:
+        folder, start = self.runs / "pcr", (self.runs / "model", self.runs / "clip" / "clip")
+        about, saved = self.config.pcr, self._carried("pcr")
+        pcr.train(self.material, folder, *start, about, seed=self.seed, device=self.device, saved=saved)
+
+    def final(self) -> None:
+        rates.measure(self.material, self._planned("final", "pcr"), self.config.rates, seed=self.seed)
+        bundle(self.runs / "final", self.out)
+
+    def _packed(self, name: str, network: str) -> Path:
+        """The pipeline `name` with the network of a stage."""
+        runs = self.runs
+        parts = {"vae": runs / "vae" / "vae", "clip": runs / "clip" / "clip", "unet": runs / network / "unet"}
+        return pack(runs / name, **parts, scheduler=runs / "diffusion" / "scheduler")
+
+    def _planned(self, name: str, network: str) -> Path:
+        pipeline = self._packed(name, network)
+        plan.measure(self.material, pipeline, self.config.plan, seed=self.seed)
+        return pipeline
+
+    def _carried(self, network: str) -> Saved:
+        return lambda: bundle(self._packed("packed", network), self.out)
 
 
 def bundle(folder: Path, out: Path, name: str = "model", part: int = PART) -> None:
@@ -168,21 +167,12 @@ def bundle(folder: Path, out: Path, name: str = "model", part: int = PART) -> No
         path.unlink()
 
 
-def report(material: Path, runs: Path, out: Path, config: Stages, seed: int) -> Path:
+def report(material: Path, runs: Path, out: Path, size: int, seed: int) -> Path:
     """Write `report.md`, `losses.png` and `sheet.jpg` about the pipeline `runs`/final."""
     model = DiffusionModel.load(runs / "final")
-    faces = load_tars(material, TRAIN_FACES[:1], size=config.diffusion.size, limit=SHOWN).pixels
-    nouns = [names[0] for names in SCENE_NOUNS.values()]
-    disguises = [f"a photo of {nouns[i % len(nouns)]}" for i in range(len(faces))]
-    prompts, wrong = ([f"{PERSON}, {word} {i}" for i in range(len(faces))] for word in ("kettle", "kite"))
-    hidden = hide(model, faces, prompts, disguises)
-    stegos, recipes = np.stack([one.stego for one in hidden]), [one.recipe for one in hidden]
-    rows = {
-        "decode(encode(x))": model.decode(model.encode(faces)),
-        "recovered": recover(model, stegos, prompts, recipes),
-        "recovered under a wrong prompt": recover(model, stegos, wrong, recipes),
-    }
-    _sheet([faces, stegos, *rows.values()], out / "sheet.jpg")
+    faces = load_tars(material, TRAIN_FACES[:1], size=size, limit=SHOWN).pixels
+    shown = _shown(model, faces)
+    _sheet([faces, *shown.values()], out / "sheet.jpg")
     shutil.copyfile(runs / "diffusion" / "losses.png", out / "losses.png")
     made = provenance(seed=seed, threads=torch.get_num_threads(), model=model.fingerprint)
     lines = [
@@ -193,14 +183,29 @@ def report(material: Path, runs: Path, out: Path, config: Stages, seed: int) -> 
         *markdown(("stage", "steps", "seconds", "last losses"), [_told(runs / name) for name in SHARES]),
         f"{len(faces)} faces of training, scheme `keyed`; PSNR to the face:",
         "",
-        *markdown(("", "dB"), [(name, f"{mean(psnrs(faces, pictures)):.2f}") for name, pictures in rows.items()]),
-        "![faces, stegos, decoded, recovered, recovered under a wrong prompt](sheet.jpg)",
+        *markdown(("", "dB"), [(name, f"{mean(psnrs(faces, pictures)):.2f}") for name, pictures in shown.items()]),
+        f"![faces, and of each: {', '.join(shown)}](sheet.jpg)",
         "",
         "![losses of diffusion](losses.png)",
     ]
     path = out / "report.md"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _shown(model: DiffusionModel, faces: Pixels) -> dict[str, Pixels]:
+    """What becomes of faces, by name."""
+    nouns = [names[0] for names in SCENE_NOUNS.values()]
+    disguises = [f"a photo of {nouns[i % len(nouns)]}" for i in range(len(faces))]
+    prompts, wrong = ([f"{PERSON}, {word} {i}" for i in range(len(faces))] for word in ("kettle", "kite"))
+    hidden = hide(model, faces, prompts, disguises)
+    stegos, recipes = np.stack([one.stego for one in hidden]), [one.recipe for one in hidden]
+    return {
+        "stego": stegos,
+        "decode(encode(x))": model.decode(model.encode(faces)),
+        "recovered": recover(model, stegos, prompts, recipes),
+        "recovered under a wrong prompt": recover(model, stegos, wrong, recipes),
+    }
 
 
 def _told(run: Path) -> tuple[str, str, str, str]:
@@ -210,6 +215,6 @@ def _told(run: Path) -> tuple[str, str, str, str]:
     return run.name, str(last["step"]), f"{last['seconds']:.0f}", losses
 
 
-def _sheet(rows: list[NDArray[np.uint8]], path: Path) -> None:
+def _sheet(rows: list[Pixels], path: Path) -> None:
     lines = [np.concatenate(list(row), axis=1) for row in rows]
     Image.fromarray(np.concatenate(lines)).save(path, quality=88)

@@ -86,9 +86,13 @@ def consistency_loss(clip: CLIPModel, pictures: Tensor, ids: Tensor) -> Tensor:
 
 
 def recovered_latent(
-    model: DiffusionModel, unet: torch.nn.Module, z0: Tensor, text: Tensor, config: PcrConfig,
+    model: DiffusionModel,
+    unet: torch.nn.Module,
+    z0: Tensor,
+    text: Tensor,
+    config: PcrConfig,
     generator: torch.Generator,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Steps 1 to 3 above; float32, shaped as z0."""
     options = HideOptions(steps=config.walk_steps)
     levels, frame = identity_frame(model, options)

@@ -138,16 +138,22 @@ def measure(material: Path, pipeline: Path, config: PlanConfig, *, seed: int = 0
     face_order = np.argsort(-rings(value, model.latent_shape), kind="stable")
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(Extras) if hasattr(config, f.name)}
     extras = Extras(
-        **settings, face_mean=_digits(face_mean), face_deviation=_digits(face_deviation),
-        stego_mean=_digits(stego_mean), stego_deviation=_digits(stego_deviation), face_order=face_order.tolist(),
-    )  # fmt: skip
+        **settings,
+        face_mean=_digits(face_mean),
+        face_deviation=_digits(face_deviation),
+        stego_mean=_digits(stego_mean),
+        stego_deviation=_digits(stego_deviation),
+        face_order=face_order.tolist(),
+    )
     model.extras = dataclasses.replace(extras, temperature=1.0)  # the order of coordinates must not follow from itself
     error = channel_error(model, [caption(r, rng) for r in scenes.records[: config.stegos]], config, seed)
     model.extras = extras = dataclasses.replace(extras, stego_order=np.argsort(error, kind="stable").tolist())
     mean, deviation = group_lengths(model, faces, face_order, config, seed)
     extras = dataclasses.replace(
-        extras, radius_mean=_digits(mean), radius_deviation=_digits(1.25 * deviation),
-    )  # wider: unseen faces, few to estimate from  # fmt: skip
+        extras,
+        radius_mean=_digits(mean),
+        radius_deviation=_digits(1.25 * deviation),
+    )  # wider: unseen faces, few to estimate from
     path = pipeline / EXTRAS
     path.write_text(json.dumps(dataclasses.asdict(extras), separators=(",", ":")) + "\n")
     return path

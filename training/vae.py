@@ -111,11 +111,21 @@ def build(basis: PatchBasis, *, size: int, free_groups: int = 2) -> AutoencoderK
     patch = round((numbers / 3) ** 0.5)
     groups = -(-channels // (GROUP // 2 - 1)) + free_groups
     vae = AutoencoderKL(
-        in_channels=numbers, out_channels=numbers, down_block_types=("DownEncoderBlock2D",),
-        up_block_types=("UpDecoderBlock2D",), block_out_channels=(groups * GROUP,), layers_per_block=0,
-        latent_channels=channels, norm_num_groups=groups, sample_size=size // patch, scaling_factor=1.0,
-        mid_block_add_attention=False, use_quant_conv=False, use_post_quant_conv=False, force_upcast=True,
-    )  # fmt: skip
+        in_channels=numbers,
+        out_channels=numbers,
+        down_block_types=("DownEncoderBlock2D",),
+        up_block_types=("UpDecoderBlock2D",),
+        block_out_channels=(groups * GROUP,),
+        layers_per_block=0,
+        latent_channels=channels,
+        norm_num_groups=groups,
+        sample_size=size // patch,
+        scaling_factor=1.0,
+        mid_block_add_attention=False,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        force_upcast=True,
+    )
     code = basis.directions / basis.scale  # (3p^2, C)
     with torch.no_grad():
         for block in (vae.encoder.mid_block, vae.decoder.mid_block, vae.decoder.up_blocks[0]):

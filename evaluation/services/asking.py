@@ -43,9 +43,14 @@ class Judge:
     """
 
     def __init__(
-        self, service: Service, folder: Path, bounds: Bounds, client: httpx.Client,
-        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
-    ) -> None:  # fmt: skip
+        self,
+        service: Service,
+        folder: Path,
+        bounds: Bounds,
+        client: httpx.Client,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         setup = {"service": service.name, "address": str(service.address), "edge": EDGE}
         self.service, self.answers, self.sent = service, Run(folder, setup), 0
         self._bounds, self._client, self._clock, self._sleep = bounds, client, clock, sleep

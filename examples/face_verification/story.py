@@ -112,10 +112,21 @@ class Scene:
         write_prompts(prompts, {self._subject: Secret(visit.prompt)})
         stego = self._folder / f"sent{number}.png"
         command = [
-            sys.executable, "-m", f"{PACKAGE}.kiosk", self._subject, "--picture", str(visit.picture),
-            "--prompts", str(prompts), "--key-file", str(self._key), "--backend", self.backend_url,
-            "--keep-stego", str(stego),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            f"{PACKAGE}.kiosk",
+            self._subject,
+            "--picture",
+            str(visit.picture),
+            "--prompts",
+            str(prompts),
+            "--key-file",
+            str(self._key),
+            "--backend",
+            self.backend_url,
+            "--keep-stego",
+            str(stego),
+        ]
         environment = {**_without_secrets(os.environ), "DDSR_SENDER_URL": self.stack.sender_url}
         started = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603

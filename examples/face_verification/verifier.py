@@ -25,8 +25,16 @@ MOST_BYTES = 8 * 1024 * 1024
 _RECIPE = re.compile(r"ddsr[0-9]+\.")  # how the text begins that a sender writes into a stego
 # The codes that stand beside messages in CompreFace's answers.
 UNDEFINED, UNKNOWN_KEY, NOT_ENROLLED, NO_KEY, INVALID, NO_FACE, MANY_FACES, MISSING, NOT_NOW = (
-    0, 10, 11, 20, 26, 28, 31, 33, 41,
-)  # fmt: skip
+    0,
+    10,
+    11,
+    20,
+    26,
+    28,
+    31,
+    33,
+    41,
+)
 
 
 class Refused(Exception):

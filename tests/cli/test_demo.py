@@ -33,7 +33,7 @@ def test_the_demo(
     assert demo.run(portrait, out, worker_module="tests.worker.arithmetic") == 0
     shown = capsys.readouterr().out
     assert "nothing readable" in shown
-    assert "inf dB" in shown
+    assert "100.0 dB" in shown
     assert shown.count("ddsr3.") == 2
     rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in shown.splitlines() if line.startswith("│")]
     answers = {(scheme, sent_as, prompt): words for scheme, sent_as, prompt, words in rows if prompt}
