@@ -158,7 +158,7 @@ def bundle(folder: Path, out: Path, name: str = "model", part: int = PART) -> No
         raise ModelError(f"the weights are larger than {MOST_PARTS} files of {part} bytes")
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"model.tar.{number:03d}" for number in range(len(pieces))]
-    halves = [path.with_suffix(".half") for path in paths]
+    halves = [path.with_name(path.name + ".half") for path in paths]
     for half, piece in zip(halves, pieces, strict=True):
         half.write_bytes(piece)
     for half, path in zip(halves, paths, strict=True):  # all at once: a kill leaves the old parts or the new ones

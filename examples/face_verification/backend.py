@@ -103,20 +103,20 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)  # noqa: S101 - narrows the type that Starlette's signature loses
+    assert isinstance(error, Refused)
     return _answer(request, error, {} if error.retry_after is None else {"Retry-After": str(round(error.retry_after))})
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's own answer repeats the input."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    assert isinstance(error, RequestValidationError)
     places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
     return _answer(request, Refused(400, INVALID, f"missing or malformed: {places}"), {})
 
 
 async def _framework(request: Request, error: Exception) -> JSONResponse:
     """404, 405 and whatever else the framework answers by itself."""
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)
     words = HTTPStatus(error.status_code).phrase
     return _answer(request, Refused(error.status_code, UNDEFINED, words), dict(error.headers or {}))
 

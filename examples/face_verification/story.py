@@ -6,7 +6,6 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 from cli.leaks import search
 from ddsr_client import Secret
 from examples.face_verification.register import write_prompts
-from stack.parts import Part
+from stack.parts import Part, is_ok
 from stack.stack import Stack
 from stack.temporary import free_ports, free_settings
 
@@ -100,7 +99,8 @@ class Scene:
             "VERIFY_PORT": str(self._port),
         }
         command = [sys.executable, "-m", f"{PACKAGE}.backend"]
-        self.stack.supervisor.start(Part("backend", command, environment, lambda pid: self._answers()))
+        healthy = f"{self.backend_url}/healthz"
+        self.stack.supervisor.start(Part("backend", command, environment, lambda pid: is_ok(healthy)))
 
     def stop(self) -> None:
         """End every process."""
@@ -111,35 +111,18 @@ class Scene:
         prompts = self._folder / f"kiosk{number}.json"
         write_prompts(prompts, {self._subject: Secret(visit.prompt)})
         stego = self._folder / f"sent{number}.png"
-        command = [
-            sys.executable,
-            "-m",
-            f"{PACKAGE}.kiosk",
-            self._subject,
-            "--picture",
-            str(visit.picture),
-            "--prompts",
-            str(prompts),
-            "--key-file",
-            str(self._key),
-            "--backend",
-            self.backend_url,
-            "--keep-stego",
-            str(stego),
-        ]
+        words = {"--picture": visit.picture, "--prompts": prompts, "--key-file": self._key, "--keep-stego": stego}
+        told = [str(word) for pair in words.items() for word in pair]
+        command = [sys.executable, "-m", f"{PACKAGE}.kiosk", self._subject, "--backend", self.backend_url, *told]
         environment = {**_without_secrets(os.environ), "DDSR_SENDER_URL": self.stack.sender_url}
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
         if done.returncode not in (0, 1):
             raise StoryError(done.stderr.strip() or f"the kiosk ended with {done.returncode}")
         answer = json.loads(done.stdout)
         alike = next((match["similarity"] for match in answer.get("result", ())), None)
         return Outcome(visit, done.returncode == 0, alike, seconds, stego, answer)
-
-    def _answers(self) -> bool:
-        with urllib.request.urlopen(f"{self.backend_url}/healthz", timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)
 
 
 def readable(log: str, outcomes: Sequence[Outcome], prompts: Sequence[str]) -> list[str]:

@@ -172,9 +172,13 @@ def test_interrupted_is_130(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "prompt")
     words = ["hide", "no.png", "--disguise", "x", "-o", "s.png", "--identity-prompt-file", str(tmp_path / "prompt")]
     process = subprocess.Popen(
-        [*PROGRAM, *words], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [*PROGRAM, *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits it ignored
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 240
     while "wait_for_partner" not in (waits := _waits(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)

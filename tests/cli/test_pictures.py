@@ -157,8 +157,17 @@ def test_the_same_words_of_another_file_are_the_same_secret(model: Path, face: P
         (tmp_path / name).write_bytes(data)
     hide(model, face, "-o", tmp_path / "s.png", "--identity-prompt-file", tmp_path / "a")
     for name in files:
-        ddsr("recover", tmp_path / "s.png", "-o", tmp_path / f"{name}.png", "--model", model,
-             "--identity-prompt-file", tmp_path / name, secret=None)  # fmt: skip
+        ddsr(
+            "recover",
+            tmp_path / "s.png",
+            "-o",
+            tmp_path / f"{name}.png",
+            "--model",
+            model,
+            "--identity-prompt-file",
+            tmp_path / name,
+            secret=None,
+        )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -215,9 +224,15 @@ def said_by_main(
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_a_code(
-    secret: str | None, more: list[str], code: int, word: str, face: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    secret: str | None,
+    more: list[str],
+    code: int,
+    word: str,
+    face: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     if secret is None:
         monkeypatch.delenv("DDSR_IDENTITY_PROMPT", raising=False)
     else:

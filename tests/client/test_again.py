@@ -31,7 +31,8 @@ from services.sender.app import SenderSettings, create_app
 from shared.jobs import scripts as records
 from stack.redis_server import RedisServer
 from tests.client.conftest import EAGER, Addresses
-from tests.services.conftest import encoded, face, pixels, wait_until
+from tests.pictures import encoded, pixels
+from tests.services.conftest import face, wait_until
 from tests.services.live import live
 from tests.worker.support import announce, make_store, queue_settings, worker_process
 

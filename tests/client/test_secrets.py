@@ -27,7 +27,8 @@ from ddsr_client import (
     Secret,
 )
 from tests.client.conftest import Addresses
-from tests.services.conftest import encoded, face
+from tests.pictures import encoded
+from tests.services.conftest import face
 
 WORDS = "zinnober-77-quokka"
 KEY = "ddsr_malachite-4711"

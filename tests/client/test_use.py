@@ -38,7 +38,8 @@ from services.common.keys import new_key
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
 from tests.client.conftest import EAGER, Addresses
-from tests.services.conftest import encoded, face, pixels
+from tests.pictures import encoded, pixels
+from tests.services.conftest import face
 from tests.services.live import live
 from tests.services.problem_table import problem_classes
 

@@ -1,4 +1,4 @@
-"""A pipeline of random weights, built once, and the embedded model, loaded once."""
+"""The embedded model, loaded once."""
 
 from pathlib import Path
 
@@ -8,20 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.tiny import build_tiny
 from shared.imaging import fit_square
 
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.jpg"
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> DiffusionModel:
-    return DiffusionModel.load(tiny_folder)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from figures.fidelity import psnr
 from shared.diffusion import pipeline
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.pipeline import hide, recover
@@ -24,10 +25,6 @@ PROMPT, DISGUISE = "a woman with short hair, blue kettle 77", "a glacier under a
 
 def faces(count: int = 1, size: int = 32) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

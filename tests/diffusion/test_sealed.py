@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from figures.fidelity import psnr
 from shared import limits
 from shared.diffusion import codecs, sealed
 from shared.diffusion.channels import CHANNELS, jpeg, resized
@@ -21,10 +22,6 @@ from shared.recipe import Recipe
 Pixels = NDArray[np.uint8]
 
 SECRET, DISGUISE = "blue kettle over a quiet marsh", "a forest"
-
-
-def psnr(one: Pixels, other: Pixels) -> float:
-    return float(10 * np.log10(255**2 / np.square(one.astype(float) - other).mean()))
 
 
 @pytest.fixture(scope="module")

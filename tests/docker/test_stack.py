@@ -23,7 +23,8 @@ import yaml
 from stack.redis_server import find_redis
 from stack.temporary import free_ports
 from tests.docker.test_secrets import maker
-from tests.services.conftest import PROMPT, encoded, face, hide_form, pixels, wait_until
+from tests.pictures import encoded, pixels
+from tests.services.conftest import PROMPT, face, hide_form, wait_until
 
 __all__ = ["maker"]
 

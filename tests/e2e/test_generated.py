@@ -14,14 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from examples.face_verification.recogniser import Recogniser
+from figures.fidelity import psnr
 from shared.faces import decode_and_fit
 from stack.stack import Stack
 from tests.e2e.test_stack import settings
+from tests.pictures import pixels
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("sender", "receiver")
@@ -128,10 +128,9 @@ def test_hide_and_recover_at_once_and_by_job(clients: tuple[Any, Any], documents
 
 def alike(face: bytes, photograph: Path) -> float:
     """PSNR in dB against what was hidden."""
-    with Image.open(io.BytesIO(face)) as image:
-        found = np.asarray(image.convert("RGB"), float)
+    found = pixels(face)
     wanted, _ = decode_and_fit(photograph.read_bytes(), found.shape[0], "auto")
-    return float(10 * np.log10(255**2 / np.mean((found - wanted.astype(float)) ** 2)))
+    return psnr(wanted, found)
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from cli.leaks import file_items, redis_items, search
 from shared.jobs import HideRequest, JobStore, Picture
 from stack.redis_server import RedisServer
-from tests.worker.support import OWNER, ended, face, make_store, pixels, recover_request, until, worker_process
+from tests.pictures import pixels
+from tests.worker.support import OWNER, ended, face, make_store, recover_request, until, worker_process
 
 PROMPT = "canary-5d1e the red kite over Ullapool"
 WRONG = "canary-5d1f the black kite over Ullapool"

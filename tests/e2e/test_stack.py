@@ -12,26 +12,20 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from shared.settings import StackSettings
 from stack.redis_server import find_redis, write_redis_config
 from stack.stack import Stack, threads_each
 from stack.supervisor import StartError
 from stack.temporary import free_settings
-from tests.worker.support import ROOT, face, pixels, until
+from tests.pictures import encoded, pixels
+from tests.worker.support import ROOT, face, until
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def settings(folder: Path) -> StackSettings:
     return free_settings(folder / "state")
-
-
-def png(rgb: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
@@ -41,7 +35,7 @@ def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
         stack.start()
         data = {"identity_prompt": "blue door, third floor", "disguise_prompt": "a cat"}
         with httpx.Client(timeout=60) as client:
-            hidden = client.post(f"{stack.sender_url}/hide", files={"image": png(face())}, data=data)
+            hidden = client.post(f"{stack.sender_url}/hide", files={"image": encoded(face())}, data=data)
             assert hidden.status_code == 200, hidden.text
             form = {"identity_prompt": "blue door, third floor", "recipe": hidden.headers["DDSR-Recipe"]}
             url = f"{stack.receiver_url}/recover"

@@ -1,4 +1,4 @@
-"""A real pipeline made tiny, a few drawn "faces", and the material where it can be had."""
+"""A few drawn "faces", and the material where it can be had."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,6 @@ from evaluation.mtcnn import Face
 from evaluation.recognisers import CosineRecogniser, Preprocessing
 from shared.diffusion import keying
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.tiny import build_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -32,16 +31,6 @@ def one_thread() -> Iterator[None]:
 def cheap_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stretching of keys is slow by design and not what these tests ask about."""
     monkeypatch.setattr(keying, "ARGON2_MEMORY_KIB", 64)
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> DiffusionModel:
-    return DiffusionModel.load(tiny_folder)
 
 
 def drawn_samples(count: int, size: int = 32) -> list[Sample]:

@@ -13,6 +13,7 @@ from evaluation import prompts
 from evaluation.data import Sample, lfw_pairs, load_set, pick, whole_identities
 from evaluation.errors import MaterialMissing
 from tests.evaluation.conftest import drawn_samples
+from tests.pictures import encoded
 
 
 def _png(path: Path, value: int = 100) -> None:
@@ -51,9 +52,7 @@ def test_celeba_hq(tmp_path: Path, inner: str) -> None:
 
 
 def _jpeg(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (value, 2, 3)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(Image.new("RGB", (8, 8), (value, 2, 3)))
 
 
 def _tar(path: Path, files: dict[str, bytes]) -> None:
@@ -75,8 +74,10 @@ def test_tars_of_ours_and_of_lfw_with_its_pairs(tmp_path: Path) -> None:
     _tar(tmp_path / "lfw.tgz", {**{f"lfw/{name}": _jpeg(i) for i, name in enumerate(names)}, "lfw/pairs.txt": pairs})
     samples = load_set(tmp_path / "lfw.tgz", "")
     assert [(s.name, s.identity, int(s.picture[0, 0, 0])) for s in samples] == [
-        (names[0], "Ann_Lee", 0), (names[1], "Ann_Lee", 1), (names[2], "Bo", 2),
-    ]  # fmt: skip
+        (names[0], "Ann_Lee", 0),
+        (names[1], "Ann_Lee", 1),
+        (names[2], "Bo", 2),
+    ]
     assert lfw_pairs(tmp_path / "lfw.tgz") == [
         ("Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0004.jpg", True),
         ("Ann_Lee/Ann_Lee_0002.jpg", "Bo/Bo_0001.jpg", False),

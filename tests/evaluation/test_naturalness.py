@@ -98,5 +98,10 @@ def test_the_judge_of_scenes_is_tried_on_what_it_did_not_see() -> None:
     assert set(judge.held_out) == set(scenes)
     assert min(judge.held_out.values()) > 0.9
     assert judge.right(vectors[:6], ["sea", "forest", "sky", "forest", "sea", "sky"]).tolist() == [
-        True, True, True, False, False, True,
-    ]  # fmt: skip
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]

@@ -1,9 +1,7 @@
 """The report and the command."""
 
-import io
 import json
 import re
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from evaluation.errors import MaterialMissing
 from evaluation.markdown import figure
 from shared.diffusion.walks import HideOptions
 from tests.evaluation.conftest import drawn_samples
+from tests.pictures import encoded, write_tar
 
 QUICK = HideOptions("matched", steps=2)
 
@@ -72,20 +71,10 @@ def test_command_measures_a_tar(tiny_folder: Path, tmp_path: Path, monkeypatch: 
 
 
 def _write_set(path: Path, count: int) -> None:
-    rows = []
-    with tarfile.open(path, "w") as tar:
-        for sample in drawn_samples(count):
-            buffer = io.BytesIO()
-            Image.fromarray(sample.picture).save(buffer, "PNG")
-            _put(tar, sample.name, buffer.getvalue())
-            rows.append({"file": sample.name, "identity": sample.identity, **sample.fields})
-        _put(tar, "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
-
-
-def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
+    samples = drawn_samples(count)
+    rows = [{"file": sample.name, "identity": sample.identity, **sample.fields} for sample in samples]
+    files = {sample.name: encoded(sample.picture) for sample in samples}
+    write_tar(path, {**files, "metadata.jsonl": "\n".join(map(json.dumps, rows)).encode()})
 
 
 def test_one_command_makes_every_table_and_publishes_the_report(

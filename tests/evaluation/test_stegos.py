@@ -2,11 +2,9 @@
 
 import ast
 import inspect
-import io
 import json
 import random
 import re
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from shared.diffusion.schemes import plan_of
 from shared.diffusion.walks import HideOptions
 from shared.errors import InvalidOption
 from tests.evaluation.conftest import CentreFinder, drawn_samples
+from tests.pictures import encoded, write_tar
 from training import captions
 
 KINDS = ("sea", "forest")
@@ -40,30 +39,28 @@ def quarters(pictures: Picture) -> np.ndarray:
 
 def scene_samples(count: int, kinds: tuple[str, ...] = KINDS) -> list[Sample]:
     return [
-        replace(sample, identity=None, fields={"scene": kinds[i % len(kinds)], "light": "dark", "top": "blue",
-                                               "bottom": "gray", "file": sample.name})
+        replace(
+            sample,
+            identity=None,
+            fields={
+                "scene": kinds[i % len(kinds)],
+                "light": "dark",
+                "top": "blue",
+                "bottom": "gray",
+                "file": sample.name,
+            },
+        )
         for i, sample in enumerate(drawn_samples(count))
-    ]  # fmt: skip
-
-
-def write_tar(path: Path, samples: list[Sample]) -> None:
-    files = {"metadata.jsonl": "\n".join(json.dumps(dict(sample.fields)) for sample in samples).encode()}
-    for sample in samples:
-        buffer = io.BytesIO()
-        Image.fromarray(sample.picture).save(buffer, "PNG")
-        files[sample.name] = buffer.getvalue()
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+    ]
 
 
 @pytest.fixture
 def scenes_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "material/data/scenes-00.tar"
     path.parent.mkdir(parents=True)
-    write_tar(path, scene_samples(90, ("sea", "forest", "desert")))
+    samples = scene_samples(90, ("sea", "forest", "desert"))
+    files = {"metadata.jsonl": "\n".join(json.dumps(dict(sample.fields)) for sample in samples).encode()}
+    write_tar(path, files | {sample.name: encoded(sample.picture) for sample in samples})
     monkeypatch.setenv("DDSR_MATERIAL", str(path.parent.parent))
     return path
 
@@ -93,8 +90,10 @@ def test_every_figure_with_its_provenance_in_report_and_json(
     told = table["told"]
     assert told["stegos against photographs"]["features"]["auc"] > 0.6
     assert {words for words, row in told.items() if "detector" in row} == {
-        "stegos against photographs", "photographs against photographs", "stegos against coded photographs",
-    }  # fmt: skip
+        "stegos against photographs",
+        "photographs against photographs",
+        "stegos against coded photographs",
+    }
     assert table["unknown"]["face_found"]["count"] == 3
     assert sorted(table["sheet"]) == ["photographs"] * 12 + ["stegos"] * 12
     assert table["sheet"] != sorted(table["sheet"])
@@ -167,8 +166,11 @@ def test_noise_of_stegos_is_normal_whatever_was_mixed(tiny: DiffusionModel) -> N
 def test_unknown_disguises_use_no_word_of_training() -> None:
     """Beyond words of grammar, no word of these prompts occurs in any text that captions are made of."""
     tree = ast.parse(inspect.getsource(captions))
-    documented = {ast.get_docstring(node, clean=False) for node in ast.walk(tree)
-                  if isinstance(node, (ast.Module, ast.FunctionDef))}  # fmt: skip
+    documented = {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.FunctionDef))
+    }
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     known = set(re.findall(r"[a-z]+", " ".join(texts - documented).lower()))
     assert {"mountain", "zebra", "smiling"} <= known

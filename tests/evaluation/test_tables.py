@@ -144,8 +144,12 @@ def test_keys_give_every_table_of_both_schemes(
         assert set(table["linkage"]) == {"gallery", "chance", *views}
         assert table["linkage"]["chance"] == 0.5
         assert set(table["machines"]) == {
-            "count", "as hidden, batch of 2", "batch of one", "2 threads for 1", "half precision",
-        }  # fmt: skip
+            "count",
+            "as hidden, batch of 2",
+            "batch of one",
+            "2 threads for 1",
+            "half precision",
+        }
         assert set(table["attacked"]) == {"wrong", "near", "none"}
     assert torch.get_num_threads() == 1
     text = write_report(bench.out).read_text()

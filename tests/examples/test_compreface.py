@@ -12,7 +12,7 @@ from examples.face_verification.__main__ import NOBODY, PORTRAIT, SUBJECT
 from examples.face_verification.recogniser import THRESHOLD, Recogniser, distance, similarity
 from examples.face_verification.register import image_id
 from tests.examples.conftest import Played
-from tests.services.conftest import encoded
+from tests.pictures import encoded
 
 BOX = {"probability", "x_max", "y_max", "x_min", "y_min"}
 PAIR = "/api/v1/verification/verify"

@@ -33,8 +33,15 @@ def test_verify_takes_base64_and_uploads(played: Played) -> None:
     both = {"img1": text(stego), "img2": text(PORTRAIT), "subject": SUBJECT, "model_name": "Dlib"}
     answer = post(played, "/verify", json=both).json()
     assert set(answer) == {
-        "verified", "distance", "threshold", "model", "detector_backend", "similarity_metric", "facial_areas", "time",
-    }  # fmt: skip
+        "verified",
+        "distance",
+        "threshold",
+        "model",
+        "detector_backend",
+        "similarity_metric",
+        "facial_areas",
+        "time",
+    }
     assert (answer["verified"], answer["threshold"], answer["model"]) == (True, THRESHOLD, "Dlib")
     assert similarity(answer["distance"], THRESHOLD) == pytest.approx(played.outcomes[0].similarity, abs=1e-5)
     assert set(answer["facial_areas"]["img1"]) == set(answer["facial_areas"]["img2"]) == AREA

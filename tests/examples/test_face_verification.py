@@ -1,6 +1,5 @@
 """The example as its README has it: the embedded model, every process real, nothing but stegos on the channel."""
 
-import io
 import re
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from examples.face_verification.kiosk import ALIKE
 from examples.face_verification.recogniser import THRESHOLD, NoPicture, Recogniser, Seen, distance, similarity
 from examples.face_verification.story import PROMPT, WRONG_PROMPT, StoryError, Visit, readable
 from tests.examples.conftest import Played, play
+from tests.pictures import encoded
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -85,9 +85,7 @@ def choose(samples: list[Sample], recogniser: Recogniser) -> tuple[Sample, Sampl
     """Two photographs of one person that the recogniser finds alike, and one of another person."""
     seen: list[tuple[Sample, Seen]] = []
     for sample in samples[:60]:
-        stream = io.BytesIO()
-        Image.fromarray(sample.picture).save(stream, "PNG")
-        face = recogniser.look(stream.getvalue())
+        face = recogniser.look(encoded(sample.picture))
         if face is None or face.score < 0.5:
             continue
         for earlier, known in seen:
@@ -108,16 +106,12 @@ def test_the_recogniser(recogniser: Recogniser) -> None:
     left, top, right, bottom = portrait.box
     assert 0 < left < right < 232
     assert 0 < top < bottom < 232
-    large = io.BytesIO()
     with Image.open(PORTRAIT) as image:
-        image.resize((928, 928)).save(large, "PNG")
-    again = recogniser.look(large.getvalue())
+        again = recogniser.look(encoded(image.resize((928, 928))))
     assert again is not None
     assert np.allclose(again.box, np.array(portrait.box) * 4, atol=24)
     assert distance(portrait, again) < 0.3
-    flat = io.BytesIO()
-    Image.new("RGB", (128, 128), "grey").save(flat, "PNG")
-    assert recogniser.look(flat.getvalue()) is None
+    assert recogniser.look(encoded(Image.new("RGB", (128, 128), "grey"))) is None
     with pytest.raises(NoPicture):
         recogniser.look(b"no picture")
     assert similarity(THRESHOLD, THRESHOLD) == 0.5

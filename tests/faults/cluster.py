@@ -8,7 +8,6 @@ state that its client can read, no request is left, and none of the planted secr
 """
 
 import ctypes
-import io
 import json
 import os
 import secrets
@@ -26,13 +25,13 @@ from typing import Any
 import httpx
 import numpy as np
 import redis
-from PIL import Image
 
 from cli.leaks import file_items, redis_items, search
 from stack.parts import service_part
 from stack.redis_server import find_redis, write_redis_config
 from stack.temporary import free_ports
-from tests.worker.support import ROOT, face, pixels, until
+from tests.pictures import encoded, pixels
+from tests.worker.support import ROOT, face, until
 
 _LIBC = ctypes.CDLL(None)
 PROMPT = "canary-77e1 the red kite over Ullapool"
@@ -52,13 +51,7 @@ QUICK = {
 }
 
 
-def png(rgb: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG")
-    return stream.getvalue()
-
-
-UPLOAD = png(FACE)
+UPLOAD = encoded(FACE)
 SECRETS = {
     "prompt": PROMPT.encode(),
     "face": FACE[5].tobytes(),

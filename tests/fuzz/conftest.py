@@ -22,7 +22,8 @@ from services.sender.app import create_app as create_sender
 from shared.jobs import JobStore, open_redis
 from shared.settings import QueueSettings
 from stack.redis_server import RedisServer
-from tests.services.conftest import encoded, face
+from tests.pictures import encoded
+from tests.services.conftest import face
 from tests.services.live import live
 from tests.worker.conftest import shared_server
 from tests.worker.support import queue_settings, until, worker_process

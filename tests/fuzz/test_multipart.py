@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.conftest import BOUNDED, Fleet
-from tests.services.conftest import encoded, face
+from tests.pictures import encoded
+from tests.services.conftest import face
 from tests.services.problem_table import problem_classes
 
 CANARY = "canary-5d1e"

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from shared.errors import PictureTooLarge
 from shared.imaging import COST, decode_upload
+from tests.pictures import encoded
 from tests.worker.support import ROOT
 
 SIDE = 4000
@@ -42,11 +43,10 @@ def test_a_small_file_of_many_pixels_takes_little_memory(mode: str, form: str, t
 
 
 def test_webp_may_have_a_third_of_the_pixels() -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (60, 60)).save(file, "WEBP")
-    assert decode_upload(file.getvalue(), max_pixels=COST["WEBP"] * 3600).shape == (60, 60, 3)
+    file = encoded(Image.new("RGB", (60, 60)), "WEBP")
+    assert decode_upload(file, max_pixels=COST["WEBP"] * 3600).shape == (60, 60, 3)
     with pytest.raises(PictureTooLarge):
-        decode_upload(file.getvalue(), max_pixels=COST["WEBP"] * 3600 - 1)
+        decode_upload(file, max_pixels=COST["WEBP"] * 3600 - 1)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
@@ -55,11 +55,10 @@ def test_every_orientation_is_turned_as_pillow_does(turn: int, form: str) -> Non
     """0 and 9 are no orientations and leave the picture as it is."""
     exif = Image.Exif()
     exif[0x0112] = turn
-    file = io.BytesIO()
     rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    Image.fromarray(rgb).save(file, form, exif=exif)
-    found = decode_upload(file.getvalue())
-    with Image.open(io.BytesIO(file.getvalue())) as picture:
+    file = encoded(rgb, form, exif=exif)
+    found = decode_upload(file)
+    with Image.open(io.BytesIO(file)) as picture:
         np.testing.assert_array_equal(found, np.asarray(ImageOps.exif_transpose(picture).convert("RGB")))
     assert found.flags.c_contiguous
 
@@ -75,18 +74,18 @@ def test_strips_meet(mode: str) -> None:
     """More pixels than one strip, with transparency of each kind."""
     rgb = np.random.default_rng(0).integers(0, 256, (1500, 900, 4), dtype=np.uint8)
     picture = Image.fromarray(rgb).convert(mode) if mode != "P" else paletted(rgb[..., 0])
-    file = io.BytesIO()
-    picture.save(file, "PNG", **({"transparency": 3} if mode == "P" else {}))
-    with Image.open(io.BytesIO(file.getvalue())) as again:
+    file = encoded(picture, **({"transparency": 3} if mode == "P" else {}))
+    with Image.open(io.BytesIO(file)) as again:
         whole = again.convert("RGBA")
     wanted = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
-    np.testing.assert_array_equal(decode_upload(file.getvalue()), np.asarray(wanted))
+    np.testing.assert_array_equal(decode_upload(file), np.asarray(wanted))
 
 
 LARGE = """
 import json, resource, sys
 from pathlib import Path
 from shared.faces import decode_and_fit
+from tests.pictures import encoded
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -34,7 +34,8 @@ from tests.page.browser import (
     squeeze,
 )
 from tests.page.conftest import AXE, Serve, Watched
-from tests.services.conftest import DISGUISE, pixels
+from tests.pictures import pixels
+from tests.services.conftest import DISGUISE
 from tests.services.live import live
 from tests.worker.support import queue_settings
 

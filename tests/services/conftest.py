@@ -1,6 +1,5 @@
 """A real Redis and a real worker process for all tests of this folder, and apps to talk to."""
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from PIL import Image
 from starlette.testclient import TestClient
 
 from services.receiver.app import ReceiverSettings
@@ -19,6 +17,7 @@ from shared.jobs import JobStore, open_redis
 from shared.settings import QueueSettings
 from stack.redis_server import RedisServer
 from stack.waiting import wait_until
+from tests.pictures import encoded
 from tests.worker.arithmetic import ArithmeticModel
 from tests.worker.conftest import own_server, shared_server
 from tests.worker.support import queue_settings, worker_process
@@ -73,18 +72,6 @@ def local_client(app: FastAPI) -> TestClient:
 def face(size: int = ArithmeticModel.image_size, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A picture of the model's size."""
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-
-def encoded(rgb: np.ndarray[Any, np.dtype[np.uint8]], form: str = "PNG") -> bytes:
-    """The bytes of a picture file."""
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, form)
-    return stream.getvalue()
-
-
-def pixels(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """uint8 (H, W, 3) of a picture file."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def hide_form(**changes: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from shared.faces import face_box
 from shared.imaging import fit_square
-from tests.services.conftest import PROMPT, Clients, encoded, hide_form, pixels
+from tests.pictures import encoded, pixels
+from tests.services.conftest import PROMPT, Clients, hide_form
 from tests.shared.test_faces import photograph
 
 ONE = photograph(900, 600, (600, 180, 232))

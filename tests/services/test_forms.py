@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from services.common.forms import decoded
-from tests.services.conftest import DISGUISE, Clients, encoded, face, hide_form, pixels, wait_until
+from tests.pictures import encoded, pixels
+from tests.services.conftest import DISGUISE, Clients, face, hide_form, wait_until
 from tests.services.test_problems import CANARY, check
 
 ASYNC = {"Prefer": "respond-async"}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from shared.recipe import Recipe
-from tests.services.conftest import DISGUISE, PROMPT, Clients, encoded, face, hide_form, pixels
+from tests.pictures import encoded, pixels
+from tests.services.conftest import DISGUISE, PROMPT, Clients, face, hide_form
 from tests.worker.arithmetic import ArithmeticModel
 
 

@@ -11,7 +11,8 @@ from services.common.rate_limits import KEY_PREFIX
 from services.sender.app import SenderSettings, create_app
 from shared.settings import QueueSettings
 from stack.redis_server import RedisServer
-from tests.services.conftest import Clients, encoded, face, hide_form, local_client
+from tests.pictures import encoded
+from tests.services.conftest import Clients, face, hide_form, local_client
 from tests.services.test_problems import check
 from tests.worker.support import announce, queue_settings
 

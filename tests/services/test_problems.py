@@ -14,7 +14,8 @@ import cli
 import evaluation
 from services.common.problems import MEDIA_TYPE, Problem, describe
 from shared.errors import DdsrError
-from tests.services.conftest import PROMPT, Clients, encoded, face, hide_form
+from tests.pictures import encoded
+from tests.services.conftest import PROMPT, Clients, face, hide_form
 from tests.services.problem_table import problem_classes
 
 CANARY = "canary-7f3a9c51"

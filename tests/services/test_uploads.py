@@ -27,7 +27,8 @@ from shared.errors import (
 from shared.imaging import encode_picture, fit_square
 from shared.jobs import WorkerInfo
 from shared.recipe import Recipe
-from tests.services.conftest import encoded, face
+from tests.pictures import encoded
+from tests.services.conftest import face
 
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a man", bytes(16))
 TEXT = RECIPE.to_text()

@@ -1,8 +1,6 @@
 """Small tars in the layout of the training data, drawn here: soft faces-like and scene-like pictures."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pictures import encoded, write_tar
 from training.data import TRAIN_FACES, TRAIN_SCENES
 
 COUNT = 12
@@ -21,10 +20,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in (*TRAIN_FACES, *TRAIN_SCENES, "eval-faces-00"):
         records = [{"file": f"{i:06d}.webp", **_fields(name, i)} for i in range(COUNT)]
-        with tarfile.open(folder / f"{name}.tar", "w") as tar:
-            for record in records:
-                _add(tar, record["file"], _webp(rng))
-            _add(tar, "metadata.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
+        files = {record["file"]: _webp(rng) for record in records}
+        files["metadata.jsonl"] = "".join(json.dumps(record) + "\n" for record in records).encode()
+        write_tar(folder / f"{name}.tar", files)
     return folder
 
 
@@ -43,12 +41,4 @@ def _fields(name: str, i: int) -> dict[str, Any]:
 
 def _webp(rng: np.random.Generator) -> bytes:
     coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(coarse).resize((128, 128), Image.Resampling.BICUBIC).save(file, "WEBP", quality=84)
-    return file.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+    return encoded(Image.fromarray(coarse).resize((128, 128), Image.Resampling.BICUBIC), "WEBP", quality=84)

@@ -1,6 +1,5 @@
 """Settings, processes and requests for tests of the queue. Real Redis, real worker processes."""
 
-import io
 import json
 import os
 import secrets
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import SecretStr
 
 from shared.envelope import Keyring
@@ -25,6 +23,7 @@ from shared.recipe import Recipe
 from shared.settings import QueueSettings, WorkerSettings
 from stack.redis_server import RedisServer
 from stack.waiting import wait_until
+from tests.pictures import pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = "alice"
@@ -72,10 +71,6 @@ def hide_request(disguise: str = "a cat", *, prompt: str = "the prompt", seed: i
 
 def recover_request(picture: bytes, recipe: str | None, *, prompt: str = "the prompt") -> RecoverRequest:
     return RecoverRequest(Picture.from_array(pixels(picture)), SecretStr(prompt), Recipe.from_text(recipe or ""))
-
-
-def pixels(data: bytes) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import pytest
 from shared.errors import ComputationFailed, DdsrError, JobCancelled, JobTimeout, PromptTooLong, RecipeMismatch
 from shared.recipe import Recipe
 from shared.recipe_files import recipes_in
+from tests.pictures import pixels
 from tests.worker.arithmetic import STEPS, ArithmeticCore
-from tests.worker.support import face, hide_request, pixels, recover_request
+from tests.worker.support import face, hide_request, recover_request
 from worker.core import load_engine
 from worker.engine import Engine, Stop, Unwanted
 
