@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import degradations as channel
-from evaluation.metrics import psnr
+from figures.fidelity import psnr
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
 
