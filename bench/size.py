@@ -48,7 +48,7 @@ def _lengths(source: str) -> Iterator[int]:
 
 def passed() -> list[tuple[str, str]]:
     """File and name of every function of the product that one hiding passes, the second one of a fresh stack."""
-    from bench.client import hide_call, post_all, tally
+    from bench.client import Caller, all_served, post_all
     from bench.faces import DISGUISES, PORTRAIT
     from bench.measured import running
     from bench.service import IDENTITY
@@ -58,13 +58,12 @@ def passed() -> list[tuple[str, str]]:
         (folder / "sitecustomize.py").write_text("from bench.size import note_functions\n\nnote_functions()\n")
         extra = {FOLDER: name, "PYTHONPATH": f"{name}{os.pathsep}{ROOT}"}
         with running(extra=extra) as measured:
-            call = hide_call(measured.stack.sender_url, PORTRAIT.read_bytes(), IDENTITY, DISGUISES[0])
+            request = Caller.of(measured.stack).hide(PORTRAIT.read_bytes(), IDENTITY, DISGUISES[0])
             for file in ("", _START):
                 if file:
                     (folder / file).touch()
                     time.sleep(1)
-                if tally(post_all([call], 1))["served"] != 1:
-                    raise RuntimeError("the face was not hidden")
+                all_served(post_all([request], 1))
             (folder / _STOP).touch()
             time.sleep(1)
         notes = [tuple(found) for path in folder.glob("*.json") for found in json.loads(path.read_text())]
