@@ -1,5 +1,6 @@
 """Pieces of a Markdown report: figures with their intervals, tables, provenance, pictures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from evaluation.bench import trials_name
@@ -21,13 +22,28 @@ def area(row: Row) -> str:
 
 
 def provenance(table: Row, noun: str = "faces") -> Lines:
+    """How a table was made; its data set, device and threads stand in `tables.json`."""
     made = table["made"]
-    words = f"`{made['command']}`, seed {made['seed']}, commit {made['commit']}, {made['device']}"
+    words = f"`{made['command']}`, seed {made['seed']}, commit {made['commit']}, model {made['model']}"
     cost = f", {table['cpu_seconds']:.1f} CPU-seconds a {noun.removesuffix('s')}" if "cpu_seconds" in table else ""
     when = f", {made['day']}" if made.get("day") else ""
-    data = f" of {made['data']}" if made.get("data") else ""
-    words += f", {made['threads']} threads, model {made['model']}{when}"
-    return [f"<sub>{table.get('count')} {noun}{data}. Made by {words}{cost}.</sub>", ""]
+    return [f"<sub>{table.get('count')} {noun}: {words}{when}{cost}.</sub>", ""]
+
+
+def provenances(tables: Mapping[str, Row]) -> Lines:
+    """One line for all tables of one run, whatever each cost."""
+    alike = {line: None for table in tables.values() for line in provenance(_without_cost(table)) if line}
+    return [*alike, ""]
+
+
+def _without_cost(table: Row) -> Row:
+    made = {key: value for key, value in table["made"].items() if key != "day"}
+    return {**{key: value for key, value in table.items() if key != "cpu_seconds"}, "made": made}
+
+
+def shares(identity: Row) -> str:
+    """Share verified, %, recogniser by recogniser: `100/100/88/100`."""
+    return "/".join(f"{100 * one['verified']['value']:.0f}" for one in identity.values()) or "-"
 
 
 def picture(path: Path | None, words: str) -> Lines:

@@ -1,15 +1,16 @@
 """Sections of the report about the recovered face: instruments, reversibility, robustness, ablation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from evaluation import plots
 from evaluation.identity import BORROWED
-from evaluation.markdown import ATTACK_NAMES, Lines, figure, picture, provenance, trials_of
+from evaluation.markdown import ATTACK_NAMES, Lines, figure, picture, provenance, provenances, shares, trials_of
 from evaluation.reversibility import strangers_bound
 from evaluation.runs import Row
-from evaluation.verdicts import PAPER
 from figures.tables import markdown
+
+_PAIRS = ("stranger_pairs", "described_pairs", "same_pairs")
 
 
 def instruments(table: Row) -> Lines:
@@ -17,21 +18,24 @@ def instruments(table: Row) -> Lines:
         (
             name,
             f"{one['threshold']:.4f} [{one['threshold_low']:.4f}, {one['threshold_high']:.4f}]",
-            f"{one['stranger_mean']:.3f} ({one['stranger_pairs']})",
-            f"{one['described_mean']:.3f} ({one['described_pairs']})",
+            f"{one['stranger_mean']:.3f}",
+            f"{one['described_mean']:.3f}",
+            f"{100 * one['described_accept']:.1f} %",
             f"{100 * one['true_accept']:.1f} % "
-            f"[{100 * one['true_accept_low']:.1f}, {100 * one['true_accept_high']:.1f}] ({one['same_pairs']})",
+            f"[{100 * one['true_accept_low']:.1f}, {100 * one['true_accept_high']:.1f}]",
             f"{one['auc']:.4f}",
         )
         for name, one in table["calibrations"].items()
     ]
+    pairs = next(iter(table["calibrations"].values()), dict.fromkeys(_PAIRS, 0))
     found, false = (figure(table[key], 2, percent=True) for key in ("faces_found", "scenes_with_face"))
     head = (
         "recogniser",
         "threshold at FAR 1 %",
-        "mean of strangers (pairs)",
-        "strangers of one description (pairs)",
-        "same person accepted (pairs)",
+        "mean of strangers",
+        "strangers of one description",
+        "of these accepted",
+        "same person accepted",
         "area under ROC",
     )
     return [
@@ -42,8 +46,9 @@ def instruments(table: Row) -> Lines:
         f"{table['scenes_with_face']['count']} scenes.",
         "",
         *markdown(head, rows),
-        "Intervals of thresholds and acceptance: bootstrap over people, since pairs that share a person are not "
-        "independent.",
+        f"Pairs: {pairs['stranger_pairs']} of strangers, {pairs['described_pairs']} of one description, "
+        f"{pairs['same_pairs']} of one person. Intervals of thresholds and acceptance: bootstrap over people, since "
+        "pairs that share a person are not independent.",
         "",
     ]
 
@@ -61,8 +66,6 @@ def reversibility(table: Row, folder: Path) -> Lines:
         ("ceiling decode(encode(x))", figure(table["ceiling"]["psnr"]), figure(table["ceiling"]["ssim"], 3), "-"),
         ("stego against the face", figure(table["stego_to_original"]["psnr"]),
          figure(table["stego_to_original"]["ssim"], 3), "-"),
-        ("paper, recovered", f"{PAPER['psnr']}", f"{PAPER['ssim']}", "-"),
-        ("paper, without PCR", f"{PAPER['psnr_without']:g}", f"{PAPER['ssim_without']}", "-"),
     ]  # fmt: skip
     lines += markdown(("", "PSNR, dB", "SSIM", "LPIPS (AlexNet)"), rows)
     lines += [f"The loop costs {figure(table['loss_db'])} dB against the ceiling. "
@@ -74,9 +77,8 @@ def reversibility(table: Row, folder: Path) -> Lines:
     rows_of_pictures = [(ATTACK_NAMES.get(kind, kind), trials_of(table, folder) / kind) for kind in kinds]
     sheet = plots.labelled_sheet(rows_of_pictures, folder / "sheet.png")
     lines += picture(sheet, "originals, stegos, recovered faces, and what attackers get")
-    return (
-        lines + _identity(table) + _attacks_plot(table, folder) + attacks(table) + _degradations(table) + _scenes(table)
-    )
+    lines += [*_identity(table), *_attacks_plot(table, folder), *_attacks(table)]
+    return [*lines, *_degradations(table), *_scenes(table)]
 
 
 def _distance(row: Row) -> str:
@@ -86,30 +88,22 @@ def _distance(row: Row) -> str:
 def _identity(table: Row) -> Lines:
     rows = []
     for name, one in table["identity"]["recovered"].items():
-        ceiling = table["identity"]["ceiling"][name]
-        calibration = table["calibrations"][name]
         published = one.get("verified_at_published_threshold")
         rows.append(
             (
                 name,
                 figure(one["verified"], 1, percent=True)
                 + (f"; at the published threshold {figure(published, 1, percent=True)}" if published else ""),
-                figure(ceiling["verified"], 1, percent=True),
-                f"{100 * calibration['true_accept']:.1f} %",
                 figure(one["similarity"], 3) if "similarity" in one else "no face found",
                 figure(one["confidence"], 1) if "confidence" in one else "-",
-                f"{calibration['threshold']:.3f} "
-                f"[{calibration['threshold_low']:.3f}, {calibration['threshold_high']:.3f}]",
             )
         )
     if not rows:
         return []
-    head = ("recogniser", "verified", "ceiling verified", "another photograph verified", "similarity", "confidence",
-            "threshold")  # fmt: skip
+    head = ("recogniser", "verified", "similarity", "confidence")
     words = (
-        "Threshold: 1 % of all pairs of strangers pass. Another photograph: what an unprotected, different picture of "
-        "the person gets. A recovered picture in which no face is found counts as not verified. Confidence: 0 at the "
-        "mean of strangers, 50 at the threshold, 100 for the same picture."
+        "Thresholds, at which 1 % of all pairs of strangers pass, and what another photograph of the person gets: "
+        "Instruments, below."
     )
     return ["### The same person?", "", *markdown(head, rows), words, ""]
 
@@ -122,49 +116,43 @@ def _attacks_plot(table: Row, folder: Path) -> Lines:
     return picture(path, "similarity to the original, among strangers")
 
 
-def attacks(table: Row) -> Lines:
+def _attacks(table: Row) -> Lines:
     """What somebody without the identity prompt gets, by attack and recogniser."""
-    rows = []
-    for kind in table["attacked"]:
-        for name, one in table["identity"][kind].items():
-            found = figure(one["face_found"], 0, percent=True)
-            floor = f"1.0 / {100 * table['calibrations'][name]['described_accept']:.1f} %"
-            if "similarity" not in one:
-                lent = one.get("similarity" + BORROWED)
-                shown = f"no face; {figure(lent, 3)} where it was" if lent else "no face"
-                verified = figure(one["verified"], 1, percent=True)
-                rows.append((ATTACK_NAMES[kind], name, shown, "-", "-", found, verified, floor))
-                continue
-            rows.append(
-                (
-                    ATTACK_NAMES[kind],
-                    name,
-                    figure(one["similarity"], 3),
-                    " / ".join(f"{one['strangers'].get(k, float('nan')):.3f}" for k in ("mean", "described", "drawn")),
-                    "**no**" if (bound := strangers_bound(one, kind)) == "no" else bound,
-                    found,
-                    figure(one["verified"], 1, percent=True),
-                    floor,
-                )
-            )
+    found = {kind: table["identity"][kind] for kind in table["attacked"]}
+    rows = [(ATTACK_NAMES[kind], *_attack(kind, name, one)) for kind in found for name, one in found[kind].items()]
     if not rows:
         return []
-    head = ("attack", "recogniser", "similarity", "strangers / of one description / of these pictures",
-            "bounded by them", "face found", "verified", "strangers verified / of the same description")  # fmt: skip
     fidelity = [
-        (ATTACK_NAMES[kind], figure(one["psnr"]), figure(one["ssim"], 3)) for kind, one in table["attacked"].items()
+        (ATTACK_NAMES[kind], figure(one["psnr"]), figure(one["ssim"], 3), _faces_found(found[kind]))
+        for kind, one in table["attacked"].items()
     ]
+    head = ("attack", "recogniser", "similarity", "these pictures to others", "bounded by strangers", "verified")
     return [
         "### Without the identity prompt",
         "",
-        *markdown(("attack", "PSNR", "SSIM"), fidelity),
+        *markdown(("attack", "PSNR", "SSIM", "face found"), fidelity),
         *markdown(head, rows),
-        "Strangers: the mean over pairs of the set; over pairs of one description; between these pictures and other "
-        "people of the set, which shows what the model's usual face has in common with anybody. Bounded: *yes* where "
-        "the whole interval of the similarity lies at or below the highest of these (the second counts for one word "
-        "off alone), *no* where all of it lies above, else *undecided*.",
+        "To others: the mean over these pictures and other people of the set, which shows what the model's usual face "
+        "has in common with anybody. Bounded: *yes* where the whole interval of the similarity lies at or below the "
+        "highest of it and the means of Instruments (that of one description counts for one word off alone), *no* "
+        "where all of it lies above, else *undecided*.",
         "",
     ]
+
+
+def _attack(kind: str, name: str, one: Row) -> tuple[str, ...]:
+    verified = figure(one["verified"], 1, percent=True)
+    if "similarity" not in one:
+        lent = one.get("similarity" + BORROWED)
+        return name, f"no face; {figure(lent, 3)} where it was" if lent else "no face", "-", "-", verified
+    bound = strangers_bound(one, kind)
+    drawn = f"{one['strangers'].get('drawn', float('nan')):.3f}"
+    return name, figure(one["similarity"], 3), drawn, "**no**" if bound == "no" else bound, verified
+
+
+def _faces_found(recognisers: Row) -> str:
+    """The detector's share, which is the same for every recogniser."""
+    return figure(next(iter(recognisers.values()))["face_found"], 0, percent=True)
 
 
 def _degradations(table: Row) -> Lines:
@@ -172,8 +160,7 @@ def _degradations(table: Row) -> Lines:
         return []
     rows = []
     for name, one in table["degraded"].items():
-        verified = [f"{100 * part['verified']['value']:.0f}" for part in one.get("identity", {}).values()]
-        cells = (figure(one["psnr"]), figure(one["drop_db"]), figure(one["ssim"], 3), " / ".join(verified) or "-")
+        cells = (figure(one["psnr"]), figure(one["drop_db"]), figure(one["ssim"], 3), shares(one.get("identity", {})))
         rows.append((name, *cells))
     recognisers = ", ".join(table["calibrations"]) or "none"
     head = ("channel", "PSNR", "drop, dB", "SSIM", "verified, %")
@@ -182,12 +169,10 @@ def _degradations(table: Row) -> Lines:
 
 
 def _scenes(table: Row) -> Lines:
-    """Fidelity by the disguise's scene, and the small CLIP's opinion of the stego where it was asked."""
-    rows = [
-        (s, str(one["psnr"]["count"]), figure(one["psnr"]), figure(one["ssim"], 3))
-        for s, one in table["by_scene"].items()
-    ]
-    lines = ["### By scene", "", *markdown(("disguise", "faces", "PSNR", "SSIM"), rows)]
+    """Worst and best of the disguises' scenes, and the small CLIP's opinion of the stego where it was asked."""
+    ordered = sorted(table["by_scene"].items(), key=lambda item: float(item[1]["psnr"]["value"]))
+    ends = [f"{figure(one['psnr'])} dB ({scene})" for scene, one in (ordered[0], ordered[-1])]
+    lines = ["### By scene", "", f"PSNR by the disguise's scene, {len(ordered)} of them: from {' to '.join(ends)}."]
     clip = table.get("clip")
     if clip:
         right = figure(clip["right_scene"], 1, percent=True)
@@ -195,28 +180,28 @@ def _scenes(table: Row) -> Lines:
         lines += [
             f"The shipped CLIP model names the right one of six scenes for {right} of the stegos (chance 16.7 %); "
             f"it sees the scene rather than a face in {scene}; cosine to the prompt {figure(clip['score'], 3)}. It "
-            "learned from the same pictures as the network, so it is no independent judge.",
-            "",
+            "learned from the same pictures as the network, so it is no independent judge."
         ]
-    return lines
+    return [*lines, ""]
 
 
 def robustness(tables: Mapping[str, Row], folder: Path) -> Lines:
-    lines = ["## Robustness (Table 4, Fig. 9)", ""]
     shown = dict(sorted(tables.items(), key=lambda item: item[0] == "unprotected"))
-    for table in shown.values():
-        lines += provenance(table)
+    lines = ["## Robustness (Table 4, Fig. 9)", ""]
+    lines += provenances(shown)
     names = list(dict.fromkeys(name for table in shown.values() for name in table["degraded"]))
-    first = [figure(table["recovered"]["psnr"]) if "recovered" in table else "-" for table in shown.values()]
-    rows = [("none", *first)]
+    rows = [("none", *(cell for table in shown.values() for cell in _through(table.get("recovered"))))]
     for name in names:
-        cells = [table["degraded"].get(name) for table in shown.values()]
-        rows.append((name, *(_channel(cell) for cell in cells)))
-    lines += markdown(("channel", *shown), rows)
-    lines += ["PSNR in dB to the original face, and its fall. `unprotected`: the face itself through the channel, "
-              "nothing hidden; `paper`: the published scheme on the same network.", ""]  # fmt: skip
+        rows.append((name, *(cell for table in shown.values() for cell in _through(table["degraded"].get(name)))))
+    recognisers = ", ".join(next(iter(shown.values()))["calibrations"]) or "nobody"
+    head = (word for scheme, table in shown.items() for word in (f"{scheme}, {table['count']} faces", "verified, %"))
+    lines += markdown(("channel", *head), rows)
+    lines += [
+        f"PSNR in dB to the original face, and the share verified by {recognisers}. `unprotected`: the face itself "
+        "through the channel, nothing hidden; `paper`: the published scheme on the same network.",
+        "",
+    ]
     lines += picture(plots.robustness_curves(shown, folder / "robustness.png"), "PSNR over degradations")
-    lines += _verified_through(shown, names)
     for scheme, table in shown.items():
         if scheme == "unprotected":
             continue
@@ -227,23 +212,11 @@ def robustness(tables: Mapping[str, Row], folder: Path) -> Lines:
     return lines
 
 
-def _verified_through(tables: Mapping[str, Row], names: Sequence[str]) -> Lines:
-    recognisers = next(iter(tables.values()))["calibrations"]
-    if not recognisers:
-        return []
-    rows = []
-    for name in names:
-        parts = [table["degraded"].get(name, {}).get("identity", {}).values() for table in tables.values()]
-        shown = [" / ".join(f"{100 * one['verified']['value']:.0f}" for one in part) or "-" for part in parts]
-        rows.append((name, *shown))
-    words = f"Share verified, %, by {', '.join(recognisers)}:"
-    return [words, "", *markdown(("channel", *tables), rows)]
-
-
-def _channel(cell: Row | None) -> str:
+def _through(cell: Row | None) -> tuple[str, str]:
+    """PSNR and the share verified, recogniser by recogniser, where they were measured."""
     if cell is None:
-        return "-"
-    return figure(cell["psnr"]) + (f", {-cell['drop_db']['value']:+.1f}" if "drop_db" in cell else "")
+        return "-", "-"
+    return figure(cell["psnr"]), shares(cell.get("identity", {}))
 
 
 def ablation(tables: Mapping[str, Row], folder: Path) -> Lines:

@@ -39,12 +39,12 @@ def stegos(tables: Mapping[str, Row], folder: Path) -> Lines:
 def _words(table: Row) -> Lines:
     held = table["scene_judge"]["held_out"].items()
     return [
-        f"Features: {table['features']}, trained on ImageNet and not here, so no distance is an FID. Distances grow as "
-        f"counts shrink: each side has {table['compared']} pictures against as many other photographs of the same "
-        "scenes, and a jackknife interval. Plain samples: noise drawn from N(0, I), the same captions and walk. Right "
-        "scene: by a classifier that learned from features of training photographs alone. Of those held out it names "
-        f"rightly {', '.join(f'{kind} {100 * value:.0f} %' for kind, value in held)}. Grid ratio: mean step across "
-        f"borders of patches of {table['patch']} pixels over that inside. Face: {table['detector']}.",
+        f"Features: {table['features']}, trained on ImageNet and not here, so no distance is an FID; compare at one "
+        f"count only. Each side has {table['compared']} pictures against as many other photographs of the same scenes. "
+        "Plain samples: noise drawn from N(0, I), the same captions and walk. Right scene: by a classifier that "
+        "learned from features of training photographs alone. Of those held out it names rightly "
+        f"{', '.join(f'{kind} {100 * value:.0f} %' for kind, value in held)}. Grid ratio: mean step across borders of "
+        f"patches of {table['patch']} pixels over that inside. Face: {table['detector']}.",
         "",
     ]
 

@@ -44,8 +44,7 @@ def verdicts(main: Row | None, security: Mapping[str, Row], robustness: Mapping[
         "## Against the paper",
         "",
         "The paper's network is Stable Diffusion 1.5 (512 px) on CelebA-HQ, LADN and LFW; ours is the one named at "
-        'each table, on its own set at its own size. "Beaten" says that the claimed figure is reached and passed, not '
-        "that the methods were compared on equal terms: for that see the peers, which run on one model.",
+        "each table. The methods are compared on equal terms only under Peers, which run on one model.",
         "",
         *markdown(head, rows),
     ]
@@ -65,7 +64,7 @@ def _claim(words: str, paper: float, ours: Row, digits: int) -> _Claim:
 def _confidence(main: Row) -> _Claim:
     values = [one["confidence"]["value"] for one in main["identity"]["recovered"].values() if "confidence" in one]
     shown = f"{min(values):.1f} to {max(values):.1f}, by recogniser" if values else "-"
-    words = "not comparable: other networks and commercial services, whose scales of confidence are unknown"
+    words = "not comparable: other networks, scales of confidence unknown"
     return "confidence of the recovered face (Fig. 7)", "over 80 in most cases", shown, str(main["count"]), words
 
 
@@ -116,7 +115,7 @@ def _robustness(table: Row) -> _Claim:
     shown = f"PSNR falls by {min(drops):.1f} to {max(drops):.1f} dB"
     claim = '"almost unaffected"'
     words = "not reached" if max(drops) > 1 else "reached"
-    words += "; its numbers are in a plot only, so no row by row comparison"
+    words += "; its numbers are in a plot only"
     return "channels of Table 4 (Fig. 9), keyed", claim, shown, str(table["count"]), words
 
 

@@ -27,7 +27,8 @@ class HideForm(BaseModel):
     identity_prompt: Annotated[
         SecretStr,
         Field(
-            description="The secret under which the face is hidden; kept for this request only",
+            description="The secret under which the face is hidden: a description and five random words, since whoever "
+            "has the stego can try prompts without end. Kept for this request only",
             json_schema_extra=PROMPT_LENGTHS,
             examples=[EXAMPLE_PROMPT],
         ),

@@ -212,7 +212,7 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
 
 
 def test_the_documents_name_every_metric_of_ours_and_no_other(exported: Labels) -> None:
-    page = (ROOT / "docs/queue.md").read_text().partition("## Metrics")[2].partition("## ")[0]
+    page = (ROOT / "docs/operations.md").read_text().partition("## Metrics, dashboard")[2].partition("## ")[0]
     named = {name: set(filter(None, labels.split(","))) for name, labels in re.findall(r"`(ddsr_\w+)\{?([\w,]*)", page)}
     ours = {re.sub("_(bucket|sum|count|created)$", "", name) for name in exported if name.startswith("ddsr_")}
     assert named.keys() == {name for name in ours if f"{name}_total" not in exported}

@@ -83,12 +83,12 @@ def printed(desk: Desk) -> str:
     """What the curl calls of the README print; their files lie on the desk."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("curl or bash is not installed")
-    (commands,) = blocks(section(README, "## Over HTTP"), "sh")
+    (commands,) = blocks(section(README, "## curl"), "sh")
     return desk.shell(commands.text)
 
 
 def test_curl_prints_what_the_readme_shows(desk: Desk, printed: str) -> None:
-    (shown,) = blocks(section(README, "## Over HTTP"), "text")
+    (shown,) = blocks(section(README, "## curl"), "text")
     heads = [set(re.findall(r"^([\w-]+): ", text, re.MULTILINE)) for text in (shown.text, printed)]
     assert heads[0] <= heads[1]
     statuses = [re.findall(r"^(?:HTTP/1.1 )?(\d{3}) ([\w/]+)", text, re.MULTILINE) for text in (shown.text, printed)]
@@ -107,8 +107,9 @@ def test_curl_leaves_the_pictures(desk: Desk, printed: str) -> None:
     assert not np.array_equal(pictures[1], pictures[2])
 
 
-def test_python_of_the_readme(desk: Desk, printed: str) -> None:
-    client, backend = blocks(README, "python")
+def test_python_of_the_readme_and_of_the_example(desk: Desk, printed: str) -> None:
+    (client,) = blocks(README, "python")
+    (backend,) = blocks(PAGES["examples/face_verification/README.md"], "python")
     assert len([line for line in client.text.splitlines() if line]) <= 15
     for name in ("stego.png", "face.png", "stranger.png"):
         (desk.folder / name).unlink()
