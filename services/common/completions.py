@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -18,6 +18,7 @@ RECONNECT_PAUSE = 1.0  # seconds before another try to listen
 READ_TIMEOUT = 5.0  # seconds for which one reading of the subscription waits
 CANCEL_PAUSE = 0.2  # seconds between two cancellations of a listener
 CANCEL_TIMEOUT = 3.0  # seconds; longer than redis-py takes to close a connection
+RECENT = 1000  # completions; some seconds of what one Redis can do
 
 
 async def cancel(task: asyncio.Task[None], seconds: float) -> None:
@@ -63,12 +64,15 @@ class Completions:
         self._settings = settings
         self._log = log
         self._waits: defaultdict[str, set[Completion]] = defaultdict(set)
+        self._recent: deque[str] = deque(maxlen=RECENT)  # published while nobody here waited for them
         self.listening = False
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Completion]:
-        """A completion before this call is not noticed."""
+        """A completion shortly before this call is noticed too: a job may be quicker than the answer to its submission."""
         completion = Completion()
+        if job_id in self._recent:
+            completion.notify()
         self._waits[job_id].add(completion)
         try:
             yield completion
@@ -115,5 +119,8 @@ class Completions:
         if message["type"] == "subscribe":
             self.listening = True
         elif message["type"] == "message":
-            for completion in self._waits.get(message["data"].decode(errors="replace"), ()):
+            job_id = message["data"].decode(errors="replace")
+            if job_id not in self._waits:
+                self._recent.append(job_id)
+            for completion in self._waits.get(job_id, ()):
                 completion.notify()

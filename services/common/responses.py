@@ -32,10 +32,9 @@ async def wait_for_completion(request: Request, context: Context, view: JobView,
 
 
 async def _watch_until_completion(request: Request, context: Context, view: JobView, seconds: float) -> JobView:
-    """The first look is for a completion before `watch`. From then on it is published, or, while the subscription is
-    broken, asked for."""
+    """A completion is published, or, while the subscription is broken, asked for."""
     start = current_time()
-    deadline, due = start + seconds, start
+    deadline, due = start + seconds, start + SPARE_POLL
     away: QueueUnavailable | None = None
     with context.completions.watch(view.id) as completion:
         while not view.terminal and (left := deadline - current_time()) > 0:
