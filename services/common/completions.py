@@ -69,7 +69,7 @@ class Completions:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Completion]:
-        """A completion shortly before this call is noticed too: a job may be quicker than the answer to its submission."""
+        """A completion just before this call is noticed too: a job may be quicker than the answer to its submission."""
         completion = Completion()
         if job_id in self._recent:
             completion.notify()
