@@ -55,7 +55,7 @@ def _words(top: float, known: Row) -> Lines:
     return [
         f"Calibrated: 0 at the mean of strangers, 50 at the threshold that 1 % of {known['stranger_pairs']} pairs of "
         f"strangers pass ({top * known['threshold']:.3f} on the service's scale, 95 % interval {threshold}), 100 at "
-        f"the top of the scale; {100 * known['true_accept']:.1f} % of {known['same_pairs']} pairs of one person pass it. "
+        f"the top of the scale; {100 * known['true_accept']:.1f} % of {known['same_pairs']} pairs of one person pass. "
         "Own threshold: the service's, at a false accept rate of 1 in 1000. No face found counts as not verified.",
         "",
     ]
