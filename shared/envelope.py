@@ -93,7 +93,7 @@ class PrivateKey:
         return HKDF(hashes.SHA256(), 32, salt=None, info=label.encode()).derive(raw)
 
     def save(self, path: Path) -> None:
-        """Write to a new 0600 file; FileExistsError when there is one already."""
+        """Write to a new 0400 file; FileExistsError when there is one already."""
         write_secret(path, self._key.private_bytes_raw().hex() + "\n")
 
 
@@ -134,7 +134,7 @@ class Keyring:
 
     @classmethod
     def load_or_create(cls, folder: Path) -> "Keyring":
-        """Read `*.key` of a folder; the first start makes the folder (0700) and one key (0600).
+        """Read `*.key` of a folder; the first start makes the folder (0700) and one key (0400).
 
         Raises:
             KeyFileError: a file is damaged, or others may read it.
@@ -207,14 +207,14 @@ class Keyring:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a new 0600 file in one step: another process sees the whole of it or nothing.
+    """Write a new 0400 file in one step: another process sees the whole of it or nothing.
 
     Raises:
         FileExistsError: there is such a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -233,7 +233,7 @@ def read_secret(path: Path) -> str:
     """
     try:
         if path.stat().st_mode & 0o077:
-            raise KeyFileError(f"{path.name} may be read by others; its mode must be 0600")
+            raise KeyFileError(f"{path.name} may be read by others; its mode must be 0400 or 0600")
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError):
         raise KeyFileError(f"{path.name} cannot be read") from None

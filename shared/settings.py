@@ -44,7 +44,7 @@ class QueueSettings(_Settings):
     idempotency_ttl: int = Field(default=86_400, ge=60, description="life of an idempotency key")
     service_keys: Path = Field(
         default_factory=lambda: state_folder() / "keys" / "service",
-        description="folder of the services' private keys (0600); replicas of one service share it",
+        description="folder of the services' private keys (0400); replicas of one service share it",
     )
     worker_keys_file: Path | None = Field(
         default=None,
@@ -70,7 +70,7 @@ class WorkerSettings(_Settings):
 
     worker_keys: Path = Field(
         default_factory=lambda: state_folder() / "keys" / "worker",
-        description="folder of the worker's private keys (0600), made at first start",
+        description="folder of the worker's private keys (0400), made at first start",
     )
     public_keys_file: Path | None = Field(
         default=None,
@@ -93,7 +93,7 @@ class WorkerSettings(_Settings):
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="Prometheus port of the worker; 0: none")
     webhook_secret_file: Path = Field(
         default_factory=lambda: state_folder() / "keys" / "webhook.secret",
-        description="secret that signs webhooks (`whsec_...`, 0600), made at first start",
+        description="secret that signs webhooks (`whsec_...`, 0400), made at first start",
     )
     webhook_allow_private: bool = Field(default=False, description="let webhooks reach private addresses")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -55,7 +55,7 @@ def _literal(host: str) -> str | None:
 
 
 def load_secret(path: Path) -> str:
-    """The signing secret (`whsec_...`), made at first start with mode 0600. Raises KeyFileError."""
+    """The signing secret (`whsec_...`), made at first start with mode 0400. Raises KeyFileError."""
     if not path.exists():
         with contextlib.suppress(FileExistsError):  # another worker was first
             write_secret(path, "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode() + "\n")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,11 @@ import httpx
 ROOT = Path(__file__).parents[2]
 PROJECT = "ddsr-trial"
 FILES = ("docker-compose.yml", "tests/containers/one-thread.yml")
+COMPOSE = (
+    str(Path(sys.executable).parent / "docker-compose"),
+    *("-p", PROJECT, "--profile", "observability"),
+    *(word for name in FILES for word in ("-f", name)),
+)
 IMAGE = "ddsr-services:0.1.0"
 URLS = {"hide": "http://127.0.0.1:8001", "recover": "http://127.0.0.1:8002"}
 PORTRAIT = (ROOT / "examples/portrait.jpg").read_bytes()
@@ -50,9 +56,17 @@ class Trial:
         return self.run("docker", *words, **options)
 
     def compose(self, *words: str, **options: Any) -> str:
-        client = str(Path(sys.executable).parent / "docker-compose")
-        files = [word for name in FILES for word in ("-f", name)]
-        return self.run(client, "-p", PROJECT, *files, "--profile", "observability", *words, **options)
+        return self.run(*COMPOSE, *words, **options)
+
+    def shell(self, command: str) -> str:
+        """A line of the documents, whose `docker compose` is that of the trial."""
+        ours = f'[ "$1" != compose ] || {{ shift; {shlex.join(COMPOSE)} "$@"; return; }}; command docker "$@"'
+        return self.run("sh", "-ec", f"docker() {{ {ours}; }}; {command}")
+
+    def official(self, service: str) -> bool:
+        """Whether a hub gave the image of a service: then it has a digest."""
+        image = self.inspect(service)["Image"]
+        return self.docker("image", "inspect", "--format", "{{len .RepoDigests}}", image).strip() != "0"
 
     def up(self, *words: str) -> None:
         self.compose("up", "--no-build", "--detach", "--wait", *words)

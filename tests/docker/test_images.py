@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FILES = {"services": ROOT / "docker/services.Dockerfile", "worker": ROOT / "docker/worker.Dockerfile"}
 ENTRY_POINTS = {
     "services": ["services.sender.__main__", "services.receiver.__main__", "services.common.keys"],
-    "worker": ["worker.__main__", "worker.tasks"],
+    "worker": ["worker.__main__"],
 }
 TOOLS = ("training", "evaluation", "cli", "bench", "load", "fuzz", "figures", "stack")
 CODE = ("shared", "services", "worker", "client", "examples", "docker", "tests", *TOOLS)
@@ -191,6 +191,22 @@ def test_the_services_image_has_no_torch_and_no_worker() -> None:
     assert "python-multipart" in pins("services.txt")  # FastAPI asks for it when it meets a form
     assert not [name for name in own if name.startswith(("worker", "shared.diffusion"))]
     assert "worker" not in copied(FILES["services"])
+
+
+@pytest.mark.timeout(300)
+def test_no_model_that_is_taken_out_is_imported() -> None:
+    """The worker's image keeps few of the models of transformers and no pipeline of diffusers."""
+    kept = set(re.findall(r"! -name (\w+)", FILES["worker"].read_text().partition("transformers/models")[2]))
+    look = "import sys; from worker.core import load_engine; load_engine(None, 'cpu'); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=290, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    modules = [name.split(".") for name in ended.stdout.split()]
+    families = {parts[2] for parts in modules if parts[:2] == ["transformers", "models"] and len(parts) > 2}
+    assert "clip" in families
+    assert families <= kept
+    assert not [
+        parts for parts in modules if parts[:2] in (["diffusers", "pipelines"], ["diffusers", "modular_pipelines"])
+    ]
 
 
 @pytest.mark.parametrize("image", FILES)

@@ -48,14 +48,14 @@ def mode(path: Path) -> int:
 
 
 def test_modes_let_each_reader_in_and_nobody_else(folder: Path) -> None:
-    assert mode(folder / "redis-service/password") == 0o600
-    assert mode(folder / "redis-worker/password") == 0o600
-    assert mode(folder / "redis/admin.password") == 0o640
-    assert mode(folder / "redis/redis.conf") == 0o640
+    assert mode(folder / "redis-service/password") == 0o400
+    assert mode(folder / "redis-worker/password") == 0o400
+    assert mode(folder / "redis/admin.password") == 0o440
+    assert mode(folder / "redis/redis.conf") == 0o440
     assert mode(folder / "api/api.keys") == 0o640
-    assert mode(folder / "caller/api.key") == 0o600
-    assert mode(folder / "prometheus/api.key") == 0o640
-    assert mode(folder / "grafana/password") == 0o640
+    assert mode(folder / "caller/api.key") == 0o400
+    assert mode(folder / "prometheus/api.key") == 0o440
+    assert mode(folder / "grafana/password") == 0o440
     assert len(list(folder.rglob("*"))) == 16, "no draft is left behind"
 
 

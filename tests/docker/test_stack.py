@@ -151,4 +151,4 @@ def test_prometheus_gets_in_with_its_key_and_no_further(containers: Containers) 
 def test_each_part_made_its_own_keys_and_made_them_private(containers: Containers) -> None:
     files = [containers.folder / name / "0001.key" for name in ("sender-keys", "receiver-keys", "worker-keys")]
     assert len({path.read_text() for path in files}) == 3
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o400}

@@ -117,7 +117,7 @@ def test_first_start_makes_private_files(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
     files = list((tmp_path / "keys").iterdir())
     assert [path.name for path in files] == ["0001.key"]
-    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o400
 
 
 def test_key_files_are_checked(tmp_path: Path) -> None:

@@ -73,5 +73,5 @@ def test_the_secret_is_made_once(tmp_path: Path) -> None:
     secret = load_secret(path)
     assert load_secret(path) == secret
     assert secret.startswith("whsec_")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
