@@ -35,7 +35,7 @@ remove_engine() {
         mapfile -t packages <"$ours/packages"
         apt-get purge -y -qq "${packages[@]}" >/dev/null 2>&1 || say "packages stay: ${packages[*]}"
     fi
-    rm -rf "$ours"
+    rm -rf --one-file-system "$ours"
 }
 
 remove_images() {  # what the trial has built and pulled; an engine that was here gets back what it had
@@ -51,7 +51,7 @@ finish() {
     [ -z "$policy" ] || rm -f "$policy"
     if [ -n "$work" ]; then
         kill -TERM -- "-$work" 2>/dev/null || true
-        for _ in $(seq 100); do kill -0 -- "-$work" 2>/dev/null || break; sleep 0.2; done
+        for _ in $(seq 300); do kill -0 -- "-$work" 2>/dev/null || break; sleep 0.2; done
         kill -KILL -- "-$work" 2>/dev/null || true
     fi
     if [ -n "$engine" ] && docker info >/dev/null 2>&1; then
@@ -153,7 +153,7 @@ like_redis() { printf 'FROM %s\n%s\n' "$(image redis)" "$2" | docker build -q -t
 bootstrap() {  # PACKAGE ... --HOOK ... -> a tar of Debian's packages
     local include=() hooks=() word
     for word in "$@"; do case $word in --*) hooks+=("$word") ;; *) include+=("$word") ;; esac; done
-    mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include="$(IFS=,; echo "${include[*]}")" \
+    TMPDIR="$ours" mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include="$(IFS=,; echo "${include[*]}")" \
         "${hooks[@]}" bookworm - 2>>"$ours/mmdebstrap.log" || { tail -5 "$ours/mmdebstrap.log" >&2; return 1; }
 }
 
