@@ -61,7 +61,7 @@ def test_a_face_is_hidden_and_recovered_in_every_scheme(trial: Trial, say: Say) 
     offered = schemes(trial)
     assert {"paper", "keyed", "sealed"} <= set(offered)
     for scheme in offered:
-        hidden = trial.send("hide", scheme=scheme)
+        hidden = trial.send("hide", scheme=scheme, crop="centre")
         assert hidden.status_code == 200, hidden.text
         stego = decode_upload(hidden.content)
         face = fit_square(decode_upload(PORTRAIT), stego.shape[0])
@@ -111,7 +111,7 @@ def test_secrets_are_read_by_their_reader_only(trial: Trial) -> None:
     assert public == "644"
     assert {path.split("/")[4] for path in shared} == {"redis", "prometheus", "grafana"}, "read by a group"
     assert {modes[path] for path in modes.keys() - shared} == {"400"}
-    assert len(modes) >= 12
+    assert len(modes) == 11
 
 
 def test_only_sender_receiver_and_grafana_publish_a_port(trial: Trial) -> None:
