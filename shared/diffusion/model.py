@@ -132,6 +132,7 @@ class DiffusionModel:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt to reach the hub
         transformers_logging.disable_progress_bar()
         diffusers_logging.disable_progress_bar()
+        diffusers_logging.set_verbosity_error()  # its warning of our VAE's `lapped` is no line of JSON in the log
         try:
             warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # diffusers' own call of the hub
             safe: dict[str, Any] = {"use_safetensors": True}  # the other format of weights is a pickle

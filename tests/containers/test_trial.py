@@ -75,7 +75,7 @@ def test_a_face_is_hidden_and_recovered_in_every_scheme(trial: Trial, say: Say) 
         text = f"{scheme}: {psnr(face, recovered):.1f} dB with the right prompt"
         if answers[1].status_code == 200:  # some schemes answer a stranger, others an error
             wrong = decode_upload(answers[1].content)
-            assert psnr(face, wrong) < psnr(face, recovered) - 5
+            assert scheme == "paper" or psnr(face, wrong) < psnr(face, recovered) - 5, "only `paper` has no key"
             text += f", {psnr(face, wrong):.1f} dB with a wrong one"
         else:
             assert 400 <= answers[1].status_code < 500, answers[1].text
