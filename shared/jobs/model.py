@@ -4,6 +4,7 @@ Requests and results become bytes only to be sealed at once (`pack`, `unpack`); 
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ WebhookEnd = Literal["sent", "given-up"]
 WebhookState = Literal["pending"] | WebhookEnd
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 KINDS: tuple[Kind, ...] = ("hide", "recover")
+CURSOR = re.compile(r"[0-9]{16}-[0-9a-f]{32}")  # of a page of jobs
 TERMINAL: frozenset[str] = frozenset({"done", "failed", "cancelled", "expired"})
 
 
@@ -259,6 +261,14 @@ class JobView:
         if self.state == "cancelled":
             return JobCancelled()
         return JobGone() if self.state == "expired" else JobNotReady()
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Some of an owner's jobs, newest first. `next` is the cursor of the next page; None: there are no more."""
+
+    jobs: tuple[JobView, ...]
+    next: str | None
 
 
 @dataclass(frozen=True)

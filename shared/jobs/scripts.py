@@ -3,6 +3,8 @@
     ddsr:job:<id>           hash: `shared.jobs.model.Record`
     ddsr:job:<id>:request   sealed request; deleted with the end of the job, not before (retries need it)
     ddsr:job:<id>:result    sealed result; lives `result_ttl`, after its first reading `first_read_ttl`
+    ddsr:jobs:<kind>:<owner>  sorted set, all of score 0: `<microseconds since the epoch, 16 digits>-<id>` of each job
+                            whose record may still be there
     ddsr:idempotency:<mac>  hash: job, fingerprint, key
     ddsr:workers            set of worker names
     ddsr:worker:<name>      announcement of a worker; dies without heartbeat
@@ -40,6 +42,10 @@ def result_key(job_id: str) -> str:
     return f"{PREFIX}{job_id}:result"
 
 
+def list_key(kind: str, owner: str) -> str:
+    return f"ddsr:jobs:{kind}:{owner}"
+
+
 def idempotency_key(mac: str) -> str:
     return f"ddsr:idempotency:{mac}"
 
@@ -75,7 +81,7 @@ local function finish(id, state, ttl, code, detail, webhook)
 end
 """
 
-# KEYS: record, request, queue, and the idempotency key where there is one.
+# KEYS: record, request, queue, the owner's list, and the idempotency key where there is one.
 # ARGV: id, longest queue, seconds that it may wait, life of the record, of the request, of the idempotency key,
 # sealed request, number of the arguments that follow for the record, these, those for the idempotency key.
 # Returns {'accepted', jobs before it}, {'full'}, {'claimed', job of the key}, or {'known'} for one that is there.
@@ -83,31 +89,56 @@ SUBMIT = f"""
 if redis.call('EXISTS', KEYS[1]) == 1 then return {{'known'}} end
 local waiting = redis.call('LLEN', KEYS[3])
 if waiting >= tonumber(ARGV[2]) then return {{'full'}} end
-local holder = KEYS[4] and redis.call('HGET', KEYS[4], 'job')
+local holder = KEYS[5] and redis.call('HGET', KEYS[5], 'job')
 if holder then return {{'claimed', holder}} end
 local fields = tonumber(ARGV[8])
 redis.call('HSET', KEYS[1], unpack(ARGV, 9, 8 + fields))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('SET', KEYS[2], ARGV[7], 'EX', ARGV[5])
-redis.call('ZADD', '{LEASES}', redis.call('TIME')[1] + ARGV[3], ARGV[1])
-if KEYS[4] then
-  redis.call('HSET', KEYS[4], unpack(ARGV, 9 + fields))
-  redis.call('EXPIRE', KEYS[4], ARGV[6])
+local now = redis.call('TIME')
+redis.call('ZADD', '{LEASES}', now[1] + ARGV[3], ARGV[1])
+redis.call('ZADD', KEYS[4], 0, string.format('%010d%06d-', now[1], now[2]) .. ARGV[1])
+redis.call('ZREMRANGEBYLEX', KEYS[4], '-', string.format('(%010d', now[1] - ARGV[4]))
+redis.call('EXPIRE', KEYS[4], ARGV[4])
+if KEYS[5] then
+  redis.call('HSET', KEYS[5], unpack(ARGV, 9 + fields))
+  redis.call('EXPIRE', KEYS[5], ARGV[6])
 end
 redis.call('RPUSH', KEYS[3], ARGV[1])
 return {{'accepted', waiting}}
 """
 
-# KEYS: record, result, queue. ARGV: id. Changes nothing.
-# Returns the record's fields, the place in the queue (from 0) of a queued job, whether a done one has its result.
-VIEW = """
-local fields, state = redis.call('HGETALL', KEYS[1]), nil
-for i = 1, #fields, 2 do
-  if fields[i] == 'state' then state = fields[i + 1] end
+# The record's fields, the place in the queue (from 0) of a queued job, whether a done one has its result.
+_LOOK = """
+local function look(id, record, result, queue)
+  local fields, state = redis.pcall('HGETALL', record), nil
+  if fields.err then fields = {} end  -- a forged key that is no hash
+  for i = 1, #fields, 2 do
+    if fields[i] == 'state' then state = fields[i + 1] end
+  end
+  local place = state == 'queued' and redis.call('LPOS', queue, id)
+  local there = state == 'done' and redis.call('EXISTS', result) or 0
+  return {fields, place, there}
 end
-local place = state == 'queued' and redis.call('LPOS', KEYS[3], ARGV[1])
-local there = state == 'done' and redis.call('EXISTS', KEYS[2]) or 0
-return {fields, place, there}
+"""
+
+# KEYS: record, result, queue. ARGV: id. Changes nothing. Returns what `look` does.
+VIEW = f"""
+{_LOOK}
+return look(ARGV[1], KEYS[1], KEYS[2], KEYS[3])
+"""
+
+# KEYS: the owner's list, queue. ARGV: where to begin ('+', or '(' and an entry), how many. Changes nothing.
+# Returns each entry, newest first, with what `look` does of its job.
+LIST = f"""
+{_LOOK}
+local found = {{}}
+for i, entry in ipairs(redis.call('ZRANGE', KEYS[1], ARGV[1], '-', 'BYLEX', 'REV', 'LIMIT', 0, ARGV[2])) do
+  local id = string.sub(entry, 18)
+  local record = '{PREFIX}' .. id
+  found[i] = {{entry, look(id, record, record .. ':result', KEYS[2])}}
+end
+return found
 """
 
 # KEYS: record, result. ARGV: owner, now, life after the first reading.

@@ -14,7 +14,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -35,7 +35,18 @@ from shared.errors import (
 from shared.jobs import scripts
 from shared.jobs.connection import explain, remedy
 from shared.jobs.ids import issued, make_id
-from shared.jobs.model import IdempotencyClaim, JobResult, JobView, Kind, QueueHealth, Record, Request, WorkerInfo
+from shared.jobs.model import (
+    IdempotencyClaim,
+    JobPage,
+    JobResult,
+    JobView,
+    Kind,
+    QueueHealth,
+    Record,
+    Request,
+    State,
+    WorkerInfo,
+)
 from shared.jobs.rq import QueueKeys
 from shared.jobs.workers import Workers
 from shared.settings import QueueSettings
@@ -44,6 +55,7 @@ from shared.webhooks import check_public, check_url
 P = ParamSpec("P")
 R = TypeVar("R")
 _LOG = logging.getLogger("ddsr.jobs")
+_LOOKED = 1000  # entries of an owner's list that one page looks at, at most
 
 
 def _available(method: Callable[Concatenate["JobStore", P], R]) -> Callable[Concatenate["JobStore", P], R]:
@@ -69,6 +81,7 @@ class JobStore:
         self._keys = Keyring.load_or_create(settings.service_keys)
         self._submit = connection.register_script(scripts.SUBMIT)
         self._view = connection.register_script(scripts.VIEW)
+        self._list = connection.register_script(scripts.LIST)
         self._read = connection.register_script(scripts.READ)
         self._finish = connection.register_script(scripts.FINISH)
 
@@ -124,6 +137,33 @@ class JobStore:
         if record is None:
             return self._forgotten(job_id, owner)
         return record.view(job_id, place, has_result=bool(has_result))
+
+    @_available
+    def page(
+        self, kind: Kind, *, owner: str, states: Collection[State] = (), cursor: str | None = None, limit: int = 20
+    ) -> JobPage:
+        """The owner's jobs of a kind, newest first, as long as their records live; changes nothing.
+
+        Args:
+            states: which of them; none: all.
+            cursor: `JobPage.next` of the page before. Jobs that come meanwhile stand before the first page.
+            limit: jobs of the page, 1 at least.
+        """
+        found: list[JobView] = []
+        chunk = max(limit + 1, 100) if states else limit + 1
+        for _ in range(0, _LOOKED, chunk):
+            start = "+" if cursor is None else f"({cursor}"
+            entries = self._list(keys=[scripts.list_key(kind, owner), self._queue], args=[start, chunk])
+            for entry, looked in entries:
+                if len(found) == limit:
+                    return JobPage(tuple(found), cursor)
+                cursor = entry.decode()
+                view = _listed(cursor[17:], kind, owner, *looked)
+                if view is not None and (not states or view.state in states):
+                    found.append(view)
+            if len(entries) < chunk:
+                return JobPage(tuple(found), None)
+        return JobPage(tuple(found), cursor)
 
     @_available
     def result(self, job_id: str, *, owner: str) -> JobResult:
@@ -188,10 +228,11 @@ class JobStore:
         settings = self._settings
         record_ttl = settings.envelope_ttl + settings.tombstone_ttl
         name, fields = ([], {}) if claim is None else ([claim[0]], claim[1])
+        listed = scripts.list_key(record.kind, record.owner)
         stored = [part for pair in record.stored().items() for part in pair]
         call = partial(
             self._submit,
-            keys=[scripts.record_key(job_id), scripts.request_key(job_id), self._queue, *name],
+            keys=[scripts.record_key(job_id), scripts.request_key(job_id), self._queue, listed, *name],
             args=[
                 *(job_id, settings.queue_limit, settings.queue_ttl + 1, record_ttl, settings.envelope_ttl),
                 *(settings.idempotency_ttl, sealed, len(stored), *stored),
@@ -255,3 +296,19 @@ class JobStore:
             raise JobNotFound
         detail = "the queue's store lost the job; send the request again"
         return JobView(job_id, kind, "failed", created, error_code=WorkerLost.code, error_detail=detail)
+
+
+def _listed(
+    job_id: str, kind: Kind, owner: str, fields: list[bytes], place: int | None, has_result: int
+) -> JobView | None:
+    """A job of an owner's list; None for one whose record is gone, or forged."""
+    if not fields:
+        return None
+    try:
+        record = Record.of(dict(zip(fields[::2], fields[1::2], strict=True)))
+    except EnvelopeError:
+        _LOG.warning("the record of job %s cannot be read", job_id)
+        return None
+    if (record.kind, record.owner) != (kind, owner):
+        return None
+    return record.view(job_id, place, has_result=bool(has_result))

@@ -26,13 +26,13 @@ from shared.errors import (
     WorkerLost,
 )
 from shared.imaging import encode_picture
-from shared.jobs import IdempotencyClaim, JobResult, JobStore, Kind, open_redis
+from shared.jobs import IdempotencyClaim, JobPage, JobResult, JobStore, Kind, State, open_redis
 from shared.jobs import scripts as records
 from shared.jobs.connection import remedy
 from shared.jobs.due import DueWebhooks
 from shared.jobs.ids import issued, make_id
 from shared.jobs.lease import Lease, OpenJob
-from shared.jobs.model import HideRequest
+from shared.jobs.model import CURSOR, HideRequest
 from shared.recipe import Recipe
 from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store, queue_settings, recover_request
@@ -213,6 +213,80 @@ def test_a_job_costs_redis_few_commands(server: RedisServer) -> None:
     before = commands()
     run()
     assert commands() - before <= 45
+
+
+def ids_of(page: JobPage) -> list[str]:
+    return [view.id for view in page.jobs]
+
+
+def test_the_owners_jobs_newest_first_by_state(server: RedisServer) -> None:
+    announce(server)
+    store, lease = make_store(server), make_lease(server)
+    ids = [store.submit("hide", hide_request(), owner=OWNER).id for _ in range(4)]
+    store.submit("hide", hide_request(), owner="mallory")
+    store.cancel(ids[1], owner=OWNER)
+    lease.done(take(lease, ids[2]), JobResult(b"picture", "image/png", None, 1.0))
+    page = store.page("hide", owner=OWNER)
+    assert (ids_of(page), page.next) == (ids[::-1], None)
+    assert [view.state for view in page.jobs] == ["queued", "done", "cancelled", "queued"]
+    assert page.jobs == tuple(store.view(job_id, owner=OWNER) for job_id in ids[::-1]), "as each is by itself"
+    assert ids_of(store.page("hide", owner=OWNER, states=["done", "cancelled"])) == [ids[2], ids[1]]
+    assert store.page("recover", owner=OWNER).jobs == store.page("hide", owner="nobody").jobs == ()
+    server.client().delete(records.result_key(ids[2]))
+    assert ids_of(store.page("hide", owner=OWNER, states=["expired"])) == [ids[2]]
+
+
+@pytest.mark.parametrize("states", [[], ["queued"]])
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_pages_leave_none_out_and_give_none_twice_while_jobs_come(
+    server: RedisServer, limit: int, states: list[State]
+) -> None:
+    announce(server)
+    store = make_store(server)
+    ids = [store.submit("hide", hide_request(), owner=OWNER).id for _ in range(10)]
+    seen, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = store.page("hide", owner=OWNER, states=states, cursor=cursor, limit=limit)
+        assert len(page.jobs) <= limit
+        seen += ids_of(page)
+        store.submit("hide", hide_request(), owner=OWNER)
+        cursor, pages = page.next, pages + 1
+    assert seen == ids[::-1]
+    assert pages == -(-10 // limit), "no empty page at the end"
+
+
+def test_a_page_ends_where_it_has_looked_long_enough(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    announce(server)
+    monkeypatch.setattr("shared.jobs.store._LOOKED", 100)
+    store, client = make_store(server, queue_limit=200), server.client()
+    wanted = store.submit("hide", hide_request(), owner=OWNER)
+    for number in range(120):  # entries whose records are gone
+        client.zadd(records.list_key("hide", OWNER), {f"{9 * 10**15 + number}-{number:032x}": 0})
+    first = store.page("hide", owner=OWNER, states=["queued"], limit=5)
+    assert first.jobs == ()
+    assert first.next is not None
+    assert re.fullmatch(CURSOR, first.next)
+    assert ids_of(store.page("hide", owner=OWNER, states=["queued"], limit=5, cursor=first.next)) == [wanted.id]
+
+
+def test_the_list_forgets_with_the_records_and_shows_no_forged_one(server: RedisServer) -> None:
+    announce(server)
+    store, client = make_store(server), server.client()
+    name = records.list_key("hide", OWNER)
+    client.zadd(name, {f"{10**15}-{'0' * 32}": 0})  # of the year 2001
+    others = store.submit("hide", hide_request(), owner="mallory").id
+    client.zadd(name, {f"{10**15 + 1}-{others}": 0})
+    mine = store.submit("hide", hide_request(), owner=OWNER).id
+    assert [entry[17:].decode() for entry in client.zrange(name, 0, -1)] == [mine]  # type: ignore[union-attr]
+    assert 0 < client.ttl(name) <= queue_settings(server).envelope_ttl + 86_400  # type: ignore[operator]
+    newer = 9 * 10**15
+    for number, fields in enumerate([{"kind": "hide", "state": "odd"}, {"x": "y"}]):
+        client.hset(records.record_key(f"{number:032x}"), mapping=fields)  # type: ignore[arg-type]
+    client.set(records.record_key(f"{2:032x}"), "no hash")
+    client.zadd(name, {f"{newer + number}-{number:032x}": 0 for number in range(3)} | {f"{newer}-{others}": 0})
+    assert ids_of(store.page("hide", owner=OWNER)) == [mine]
+    client.delete(records.record_key(mine))
+    assert store.page("hide", owner=OWNER).jobs == ()
 
 
 def test_another_owner_sees_nothing(server: RedisServer) -> None:
