@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli import bench, demo, doctor, evaluate, examples, keys, passphrase, pictures, services, train, up
+from cli import bench, demo, doctor, evaluate, examples, jobs, keys, passphrase, pictures, services, train, up
 from shared.errors import DdsrError, InputError
 
 EXIT_CODES = (
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (pictures, passphrase, up, demo, doctor, keys, train, evaluate, services, bench):
+for module in (pictures, passphrase, up, demo, doctor, jobs, keys, train, evaluate, services, bench):
     module.register(app)
 examples.add_examples(app)
 

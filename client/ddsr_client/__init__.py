@@ -36,7 +36,7 @@ from ddsr_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from ddsr_client.models import Box, Channel, Crop, Failure, Job, Kind, PictureFormat, Scheme
+from ddsr_client.models import Box, Channel, Crop, Failure, Job, Kind, PictureFormat, Scheme, State
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
 from ddsr_client.secret import Secret
@@ -79,6 +79,7 @@ __all__ = [
     "Scheme",
     "Secret",
     "ServiceError",
+    "State",
     "Unauthenticated",
     "Unavailable",
     "UnexpectedAnswer",

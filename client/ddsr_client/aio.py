@@ -1,15 +1,15 @@
 """The clients. `sync.py` is made from `aio.py` by `make client`: change that one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
-from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme
+from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme, State
 from ddsr_client.pauses import apause, ashield, atell
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
@@ -218,6 +218,15 @@ class AsyncClient(ClientBase):
         """A job that was submitted earlier, perhaps by another process with the same key."""
         return AsyncJobHandle(self, Started(kind, job_id))
 
+    def jobs(self, kind: Kind, *, states: Sequence[State] = (), timeout: float | None = None) -> AsyncIterator[Job]:
+        """The caller's jobs of one service as they are now, newest first, as long as it remembers them: a day.
+
+        Args:
+            states: only jobs in one of these.
+            timeout: seconds for each page of a hundred; default: the client's.
+        """
+        return self._iterate(self._core.jobs(kind, states, self._seconds(timeout)))
+
     async def ready(self) -> bool:
         """Whether both services would take a job now. Asks once."""
         return await self._run(self._core.ready("hide")) and await self._run(self._core.ready("recover"))
@@ -238,7 +247,7 @@ class AsyncClient(ClientBase):
     async def _run(self, flow: Flow[T]) -> T:
         return await _Driver(self._http).run(flow)
 
-    def _iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
+    def _iterate(self, flow: Flow[Any]) -> AsyncIterator[Job]:
         return _Driver(self._http).iterate(flow)
 
 
@@ -287,7 +296,7 @@ class _Driver:
         finally:
             await self._close()
 
-    async def iterate(self, flow: Flow[Job]) -> AsyncIterator[Job]:
+    async def iterate(self, flow: Flow[Any]) -> AsyncIterator[Job]:
         outcome: object = None
         try:
             while True:

@@ -12,13 +12,13 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ddsr_client.errors import ClientError, ConnectionFailed, IdempotencyConflict, WaitTimeout
-from ddsr_client.models import Box, Channel, Crop, Job, Kind, PictureFormat, Scheme
+from ddsr_client.models import Box, Channel, Crop, Job, Kind, PictureFormat, Scheme, State
 from ddsr_client.pictures import Picture, PictureSource, take
 from ddsr_client.retry import Deadline, Retry
 from ddsr_client.secret import Secret
@@ -39,6 +39,7 @@ from ddsr_client.wire import (
     Sleep,
     error_of,
     job_of,
+    page_of,
     picture_of,
 )
 
@@ -48,6 +49,7 @@ MARGIN = 5.0  # seconds more than it was asked to wait, that a service may take
 SILENCE = 20.0  # seconds without a line after which an event stream is opened anew
 SHORTEST_SILENCE = 1.0
 EAGER = 0.5  # seconds between two looks where the service does not wait
+PAGE = 100  # jobs of a page, the most that a service gives
 FAREWELL = 3.0  # seconds for cancelling a job whose caller gives up
 MEDIA_TYPES: Mapping[PictureFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _LOG = logging.getLogger("ddsr_client")
@@ -173,6 +175,19 @@ class Core:
         """The job now."""
         reply = yield from self._exchange(self._request("GET", kind, _path(job_id)), self._deadline(seconds))
         return job_of(reply.status, reply.content)
+
+    def jobs(self, kind: Kind, states: Sequence[State], seconds: float | None) -> Flow[None]:
+        """Emits the caller's jobs, newest first. `seconds` are those of a page."""
+        query: list[tuple[str, str | int]] = [("limit", PAGE), *(("state", state) for state in states)]
+        cursor: str | None = None
+        while True:
+            page = urlencode(query if cursor is None else [*query, ("cursor", cursor)])
+            request = self._request("GET", kind, f"/jobs?{page}")
+            jobs, cursor = page_of((yield from self._exchange(request, self._deadline(seconds))))
+            for job in jobs:
+                yield Emit(job)
+            if cursor is None:
+                return
 
     def cancel(self, kind: Kind, job_id: str, seconds: float | None) -> Flow[Job]:
         """End a job; of one that has ended, the result is dropped."""

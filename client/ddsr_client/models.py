@@ -9,6 +9,7 @@ Kind = Literal["hide", "recover"]
 PictureFormat = Literal["png", "jpeg", "webp"]
 Crop = Literal["auto", "centre", "face", "none"]
 Scheme = Literal["sealed", "keyed", "paper"]
+State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 Channel = Literal["lossless", "jpeg", "messenger", "degraded"]
 
 KINDS: tuple[Kind, ...] = ("hide", "recover")

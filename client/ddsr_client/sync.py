@@ -1,16 +1,16 @@
 # Made from aio.py by `make client`. Do not edit.
 """The clients. `sync.py` is made from `aio.py` by `make client`: change that one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from ddsr_client.base import DIRECT, ClientBase, HandleBase, reply_of
 from ddsr_client.core import Started
-from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme
+from ddsr_client.models import Channel, Crop, Job, Kind, PictureFormat, Scheme, State
 from ddsr_client.pauses import pause, shield, tell
 from ddsr_client.pictures import Picture, PictureSource
 from ddsr_client.retry import Retry
@@ -219,6 +219,15 @@ class Client(ClientBase):
         """A job that was submitted earlier, perhaps by another process with the same key."""
         return JobHandle(self, Started(kind, job_id))
 
+    def jobs(self, kind: Kind, *, states: Sequence[State] = (), timeout: float | None = None) -> Iterator[Job]:
+        """The caller's jobs of one service as they are now, newest first, as long as it remembers them: a day.
+
+        Args:
+            states: only jobs in one of these.
+            timeout: seconds for each page of a hundred; default: the client's.
+        """
+        return self._iterate(self._core.jobs(kind, states, self._seconds(timeout)))
+
     def ready(self) -> bool:
         """Whether both services would take a job now. Asks once."""
         return self._run(self._core.ready("hide")) and self._run(self._core.ready("recover"))
@@ -239,7 +248,7 @@ class Client(ClientBase):
     def _run(self, flow: Flow[T]) -> T:
         return _Driver(self._http).run(flow)
 
-    def _iterate(self, flow: Flow[Job]) -> Iterator[Job]:
+    def _iterate(self, flow: Flow[Any]) -> Iterator[Job]:
         return _Driver(self._http).iterate(flow)
 
 
@@ -288,7 +297,7 @@ class _Driver:
         finally:
             self._close()
 
-    def iterate(self, flow: Flow[Job]) -> Iterator[Job]:
+    def iterate(self, flow: Flow[Any]) -> Iterator[Job]:
         outcome: object = None
         try:
             while True:

@@ -170,6 +170,16 @@ def job_of(status: int, text: bytes | str) -> Job:
         raise UnexpectedAnswer(status, "no job") from None
 
 
+def page_of(reply: Reply) -> tuple[list[Job], str | None]:
+    """The jobs of a page, and the cursor of the next one. Raises UnexpectedAnswer."""
+    try:
+        body = json.loads(reply.content)
+        following = body["next"]
+        return [Job.parse(job) for job in body["jobs"]], None if following is None else str(following)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnexpectedAnswer(reply.status, "no page of jobs") from None
+
+
 def _seconds(timing: str) -> float | None:
     """Of `compute;dur=MILLISECONDS` in a `Server-Timing`."""
     for entry in timing.split(","):
