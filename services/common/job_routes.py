@@ -11,12 +11,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.common.auth import AuthenticatedRoute
 from services.common.context import context_of
-from services.common.openapi import EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
+from services.common.openapi import EXAMPLE_CURSOR, EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
 from services.common.problems import InvalidRequest, NotAcceptable, RateLimited
 from services.common.responses import picture, wait_for_completion
-from services.common.schemas import Job
+from services.common.schemas import Job, Jobs
 from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavailable
-from shared.jobs import JobView
+from shared.jobs import JobView, State
+from shared.jobs.model import CURSOR
 
 EVENT_EXAMPLE = (
     'event: queued\nid: queued\ndata: {"id":"3f9a","state":"queued","position":2}\n\n'
@@ -80,6 +81,35 @@ async def follow(request: Request, view: Looked, last_event: LastEvent = "") -> 
 
 
 Followed = Annotated[JobView, Depends(follow)]
+
+
+@router.get(
+    "",
+    operation_id="list_jobs",
+    summary="The caller's jobs",
+    response_model=Jobs,
+    responses=problems(*KEYED, InvalidRequest),
+)
+async def list_jobs(
+    request: Request,
+    state: Annotated[
+        list[State],
+        Query(default_factory=list, description="only jobs in one of these states", examples=[["queued", "running"]]),
+    ],
+    limit: Annotated[int, Query(ge=1, le=100, description="jobs of a page at most", examples=[20])] = 20,
+    cursor: Annotated[
+        str | None,
+        Query(pattern=f"^{CURSOR.pattern}$", description="`next` of the page before", examples=[EXAMPLE_CURSOR]),
+    ] = None,
+) -> Jobs:
+    """Newest first, those of the caller's key at this service, as long as it remembers them (a day after their end).
+
+    Of a rare state a page may hold fewer jobs than `limit`, or none, and still have a `next`.
+    """
+    context = context_of(request)
+    owner = request.state.owner
+    call = context.store.page
+    return Jobs.of(await context.run_redis(call, context.kind, owner=owner, states=state, cursor=cursor, limit=limit))
 
 
 @router.get(

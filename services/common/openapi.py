@@ -55,6 +55,7 @@ EVERYWHERE = (SecretInQuery, DdsrError)
 KEYED = (Unauthenticated, RateLimited, QueueUnavailable)
 EXAMPLE_ID = "0b8e7a52-5d0c-4f5e-9a52-0a4f5c9d7e11"
 EXAMPLE_JOB = "3f9a0c5b7d1e42688ab0c4d2e6f81357"
+EXAMPLE_CURSOR = f"1795608000123456-{EXAMPLE_JOB}"
 CROP_EXAMPLE = "left=412, top=96, width=640, height=640, of=face"
 EXAMPLE_PROMPT = "a smiling woman with short hair, lived outage flanked humorous afar"
 EXAMPLE_RECIPE = "ddsr3.eyJkIjoiYSBwaG90byBvZiBhIG1hbiIsImsiOjUwfQ"

@@ -1,13 +1,13 @@
 """Bodies that both services speak."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.openapi import EXAMPLE_JOB
+from services.common.openapi import EXAMPLE_CURSOR, EXAMPLE_JOB
 from shared.errors import error_from_code
-from shared.jobs import JobView, Kind, State
+from shared.jobs import JobPage, JobView, Kind, State
 from shared.jobs.model import WebhookState
 
 
@@ -34,31 +34,28 @@ class WebhookNews(BaseModel):
     reason: str | None = Field(description="why it was given up", examples=["the webhook leads to a private address"])
 
 
+_JOB_EXAMPLE: dict[str, Any] = {
+    "id": EXAMPLE_JOB,
+    "kind": "hide",
+    "state": "running",
+    "position": None,
+    "step": 12,
+    "steps": 50,
+    "error": None,
+    "webhook": None,
+    "created": "2026-11-23T12:00:00Z",
+    "links": {
+        "self": f"/jobs/{EXAMPLE_JOB}",
+        "result": f"/jobs/{EXAMPLE_JOB}/result",
+        "events": f"/jobs/{EXAMPLE_JOB}/events",
+    },
+}
+
+
 class Job(BaseModel):
     """What is known of a job; nothing of what it was given or made."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": EXAMPLE_JOB,
-                    "kind": "hide",
-                    "state": "running",
-                    "position": None,
-                    "step": 12,
-                    "steps": 50,
-                    "error": None,
-                    "webhook": None,
-                    "created": "2026-11-23T12:00:00Z",
-                    "links": {
-                        "self": f"/jobs/{EXAMPLE_JOB}",
-                        "result": f"/jobs/{EXAMPLE_JOB}/result",
-                        "events": f"/jobs/{EXAMPLE_JOB}/events",
-                    },
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_JOB_EXAMPLE]})
 
     id: str
     kind: Kind
@@ -87,6 +84,20 @@ class Job(BaseModel):
             created=datetime.fromtimestamp(view.created, UTC),
             links=Links(self=address, result=f"{address}/result", events=f"{address}/events"),
         )
+
+
+class Jobs(BaseModel):
+    """A page of the caller's jobs, newest first."""
+
+    jobs: list[Job] = Field(examples=[[_JOB_EXAMPLE]])
+    next: str | None = Field(
+        description="`cursor` of the next page, which may be empty; null: there are no more", examples=[EXAMPLE_CURSOR]
+    )
+
+    @classmethod
+    def of(cls, page: JobPage) -> "Jobs":
+        """The public form of the queue's page."""
+        return cls(jobs=[Job.of(view) for view in page.jobs], next=page.next)
 
 
 class CropBox(BaseModel):

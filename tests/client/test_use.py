@@ -158,6 +158,25 @@ def test_a_handle_tells_waits_and_gives(client: Client) -> None:
     assert handle.wait().state == "done"
 
 
+def test_the_jobs_of_a_caller(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddsr_client.core.PAGE", 2)
+    ids = [client.submit_hide(encoded(face()), SECRET, QUICK).id for _ in range(5)]
+    listed = client.jobs("hide")
+    assert [next(listed).id for _ in ids] == ids[::-1], "newest first, over the borders of pages"
+    stego = client.job("hide", ids[0]).result()
+    done = [job.id for job in client.jobs("hide", states=["done"])]
+    assert ids[0] in done
+    assert all(job.kind == "hide" for job in client.jobs("hide", states=["done", "running"]))
+    recovery = client.submit_recover(stego, SECRET)
+    assert next(client.jobs("recover")).id == recovery.id
+
+    async def first() -> Job:
+        async with AsyncClient(client.settings.sender.url, client.settings.receiver.url) as other:
+            return await anext(other.jobs("hide"))
+
+    assert asyncio.run(first()).id == ids[-1]
+
+
 def test_events_can_be_left(client: Client) -> None:
     handle = client.submit_hide(encoded(face()), SECRET, **LONG)
     for job in handle.events():

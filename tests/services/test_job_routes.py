@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from services.common.keys import new_key
 from tests.services.conftest import Clients, hide_form, wait_until
 
 ASYNC = {"Prefer": "respond-async"}
@@ -154,6 +155,43 @@ def test_the_other_service_does_not_know_the_job(client: TestClient, receiver: C
     assert client.get(address + "?wait=20").status_code == 200
     assert receiver().get(address).status_code == 404
     assert receiver().get(address + "/result").status_code == 404
+
+
+def test_a_caller_sees_the_jobs_of_its_own_key_only(sender: Clients, receiver: Clients) -> None:
+    (alice, alices), (bob, bobs) = new_key("alice.of.this.test"), new_key("bob.of.this.test")
+    service, other = sender(api_keys=(alices, bobs)), receiver(api_keys=(alices, bobs))
+
+    def listed(key: str, at: TestClient = service, **query: Any) -> list[str]:
+        answer = at.get("/jobs", params=query, headers={"X-API-Key": key})
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["jobs"]]
+
+    def submit(key: str) -> str:
+        answer = service.post("/hide", **hide_form(), headers=ASYNC | {"X-API-Key": key})
+        return str(answer.json()["id"])
+
+    hers, his = [submit(alice) for _ in range(3)], submit(bob)
+    assert listed(alice) == hers[::-1]
+    assert listed(bob) == [his]
+    assert listed(alice, other) == [], "jobs of the other service"
+    assert service.get("/jobs").status_code == 401
+    first = service.get("/jobs", params={"limit": 2}, headers={"X-API-Key": alice}).json()
+    assert [job["id"] for job in first["jobs"]] == hers[:0:-1]
+    assert listed(alice, cursor=first["next"]) == hers[:1]
+    assert listed(bob, cursor=first["next"], state=["queued", "running"]) == [], "his is newer, whosever the cursor is"
+    by_itself = service.get(f"/jobs/{hers[0]}", params={"wait": 20}, headers={"X-API-Key": alice}).json()
+    (ended,) = service.get("/jobs", params={"cursor": first["next"]}, headers={"X-API-Key": alice}).json()["jobs"]
+    assert ended == by_itself
+    assert hers[0] in listed(alice, state="done")
+    assert service.request("HEAD", "/jobs", headers={"X-API-Key": alice}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "state=lost", "cursor=x", "cursor=" + "1" * 16 + "-" + "G" * 32]
+)
+def test_unusable_pages(client: TestClient, query: str) -> None:
+    answer = client.get(f"/jobs?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
 
 
 def test_idempotency(client: TestClient) -> None:

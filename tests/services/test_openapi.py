@@ -79,7 +79,7 @@ def test_the_document_is_valid(document: Document) -> None:
 
 def test_operation_ids_are_short(document: Document) -> None:
     first = "hide" if document["info"]["title"] == "DDSR sender" else "recover"
-    jobs = {"get_job", "get_result", "cancel_job", "follow_job"}
+    jobs = {"list_jobs", "get_job", "get_result", "cancel_job", "follow_job"}
     found = [operation["operationId"] for _, operation in operations(document)]
     assert sorted(found) == sorted({first, "livez", "readyz", "get_version", "get_metrics"} | jobs)
     assert document["servers"][0]["url"] == "/"
