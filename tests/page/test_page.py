@@ -92,6 +92,33 @@ def quiet(watched: Watched, *addresses: str) -> None:
     assert not any("prompt" in url or "kettle" in url for url in watched.requests)
 
 
+def test_my_jobs(quick_stack: Stack, open_page: Open, pictures: Path) -> None:
+    watched = open_page()
+    page = watched.page
+    ready(page, f"{quick_stack.sender_url}/")
+    hide(page, pictures / "one.png")
+    with httpx.Client(timeout=PATIENCE / 1000) as client:
+        form = {"identity_prompt": PROMPT, "disguise_prompt": "a cat pause:1", "steps": "100", "scheme": "keyed"}
+        files = {"image": (pictures / "one.png").read_bytes()}
+        client.post(
+            f"{quick_stack.sender_url}/hide", data=form, files=files, headers={"Prefer": "respond-async"}
+        ).raise_for_status()
+    page.get_by_text("My jobs", exact=True).click()
+    lines = page.locator("#job-list li")
+    expect(lines.first).to_contain_text(re.compile("queued|running"))
+    accessible(page)
+    lines.first.get_by_role("button", name="Cancel").click()
+    expect(lines.first).to_contain_text("cancelled")
+    before = shown(page, "stego")
+    page.reload()
+    expect(page.locator("#stego")).to_be_hidden()
+    page.get_by_text("My jobs", exact=True).click()
+    page.get_by_role("button", name=re.compile("Open: Hide")).first.click()
+    expect(page.locator("#stego")).to_be_visible()
+    np.testing.assert_array_equal(shown(page, "stego"), before)
+    quiet(watched, quick_stack.sender_url, quick_stack.receiver_url)
+
+
 def test_hide_save_and_recover(stack: Stack, open_page: Open, pictures: Path) -> None:
     """The whole way, on a photograph with a face somewhere in it."""
     watched = open_page()

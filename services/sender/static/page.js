@@ -8,6 +8,8 @@ const field = Object.fromEntries(
 const state = { settings: null, face: null, stego: null, job: null, busy: false, reading: null, words: null, suggested: "" };
 const EDGE = 256; // pixels of the face's canvas
 const WORDS = 5; // of a suggested pass phrase
+const LISTED = 10; // of my jobs, at each service
+const ENDED = new Set(["done", "failed", "cancelled", "expired"]);
 
 class Problem extends Error {
   constructor({ code = "unreachable", title, detail = "" }) {
@@ -71,7 +73,7 @@ async function run(service, path, body, { onSubmitted = () => {}, onView }) {
   } catch (error) {
     if (error instanceof Problem && error.code !== "unreachable") throw error;
   }
-  while (!["done", "failed", "cancelled", "expired"].includes(view.state)) { // the stream broke: ask instead
+  while (!ENDED.has(view.state)) { // the stream broke: ask instead
     onView((view = await (await ask(service, `${view.links.self}?wait=5`)).json()));
   }
   if (view.error?.code === "not-authentic") throw new Problem(view.error); // an answer that is awaited
@@ -110,7 +112,7 @@ function place(id) {
   return { bar, progress, step, status, problem };
 }
 
-const NOW = { pictures: place("now-pictures"), hide: place("now-hide"), recover: place("now-recover"), squeeze: place("now-squeeze") };
+const NOW = { pictures: place("now-pictures"), hide: place("now-hide"), recover: place("now-recover"), squeeze: place("now-squeeze"), jobs: place("now-jobs") };
 
 function say(now, text) {
   now.status.textContent = text;
@@ -547,7 +549,60 @@ async function cancel() {
   await ask(service, address, { method: "DELETE" }).catch(() => {});
 }
 
+// ---- my jobs
+
+async function listJobs() {
+  const services = state.settings?.receiver ? [SENDER, RECEIVER] : [SENDER];
+  NOW.jobs.problem.replaceChildren();
+  try {
+    const found = await Promise.all(services.map(async (service) => {
+      const { jobs } = await (await ask(service, `/jobs?limit=${LISTED}`)).json();
+      return jobs.map((job) => ({ service, job, time: Date.parse(job.created) }));
+    }));
+    const jobs = found.flat().sort((one, other) => other.time - one.time);
+    byId("job-list").replaceChildren(...jobs.map(jobLine));
+    say(NOW.jobs, jobs.length ? "" : "There are no jobs.");
+  } catch (error) {
+    showProblem(NOW.jobs, error, wayOut(error, listJobs));
+  }
+}
+
+function jobLine({ service, job, time }) {
+  const line = element("li", "");
+  const name = `${job.kind === "hide" ? "Hide" : "Recover"}, ${new Date(time).toLocaleTimeString()}`;
+  line.append(element("b", name), element("span", job.error ? `${job.state}: ${job.error.title}` : job.state));
+  const offer = (label, action) => {
+    const button = element("button", label);
+    button.type = "button";
+    button.className = "quiet";
+    button.setAttribute("aria-label", `${label}: ${name}`);
+    button.addEventListener("click", () => action().catch((error) => showProblem(NOW.jobs, error)));
+    line.append(button);
+  };
+  if (!ENDED.has(job.state)) {
+    offer("Cancel", async () => {
+      await ask(service, job.links.self, { method: "DELETE" });
+      byId("jobs-button").focus(); // this line goes
+      await listJobs();
+    });
+  }
+  if (job.state === "done" && job.kind === "hide") {
+    offer("Open", async () => {
+      if (state.busy) return;
+      const { blob, recipe } = await pictureOf(await ask(service, job.links.result));
+      setStego({ blob, recipe }, "The stego of an earlier job");
+      say(NOW.jobs, "The stego is open, above.");
+    });
+  }
+  return line;
+}
+
 // ---- wiring
+
+byId("jobs").addEventListener("toggle", () => {
+  if (byId("jobs").open) listJobs();
+});
+byId("jobs-button").addEventListener("click", listJobs);
 
 byId("hide").addEventListener("submit", (event) => {
   event.preventDefault();
