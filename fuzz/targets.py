@@ -94,7 +94,7 @@ def message(data: bytes) -> None:
             return
     for kind in KINDS:
         try:
-            request, reply = unpack_request(kind, body)
+            request, reply, _ = unpack_request(kind, body)
         except EnvelopeError:
             continue
         _check_request(request, reply)

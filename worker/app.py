@@ -11,6 +11,7 @@ from pathlib import Path
 import redis
 from prometheus_client import start_http_server
 
+from shared import tracing
 from shared.envelope import Keyring
 from shared.errors import DdsrError, ModelError
 from shared.jobs import WorkerInfo, open_redis
@@ -40,6 +41,7 @@ def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[
     log = logs.configure(settings.log_level)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     try:
+        tracing.start("ddsr-worker")
         keys = Keyring.load_or_create(settings.worker_keys)
         if settings.public_keys_file is not None:
             publish(keys, settings.public_keys_file)
@@ -52,6 +54,10 @@ def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[
         log.error("redis went away", worker=name, detail=remedy(error), **logs.where(error))
     except DdsrError as error:
         log.error("cannot work", worker=name, code=error.code, detail=error.detail)
+    except tracing.TracingError as error:
+        log.error("cannot work", worker=name, detail=str(error))
+    finally:
+        tracing.stop()
     return 1
 
 

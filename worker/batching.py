@@ -8,7 +8,7 @@ which kills its worker takes nobody with it twice.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import redis
@@ -19,7 +19,8 @@ from shared.jobs.model import Kind
 from shared.settings import QueueSettings, WorkerSettings
 from worker.engine import Engine, Outcome, Stop, Unwanted
 from worker.logs import Log, where
-from worker.metrics import WorkerMetrics
+from worker.metrics import NOT_AUTHENTIC, RECOVERIES, WorkerMetrics
+from worker.observe import Observer
 from worker.rq_worker import Alarm
 
 _ALONE = 0.1  # share of the window that a job waits while nothing speaks of load
@@ -47,6 +48,7 @@ class Batches:
         self._queue_settings = queue_settings
         self._metrics = metrics
         self._log = log
+        self._observer = Observer(metrics)
         self._held: dict[str, str] = {}
         self._busy_until = 0.0
         self._lock = threading.Lock()
@@ -108,7 +110,7 @@ class Batches:
         except DdsrError as error:
             self._fail(waiting.kind, waiting.id, taken.execution, error)
             return None
-        self._metrics.wait.labels(job.kind).observe(max(0.0, time.time() - job.created))
+        self._observer.taken(job, taken.attempts)
         self._stage(job, "open", start)
         return job
 
@@ -116,18 +118,23 @@ class Batches:
         limit = self._queue_settings.job_timeout
         deadline = time.monotonic() + limit
         start = time.perf_counter()
-        self._metrics.batch.labels(kind).observe(len(jobs))
-        self._log.info("batch", kind=kind, jobs=[job.id for job in jobs])
+        alone = self._observer.log(jobs[0]) if len(jobs) == 1 else nullcontext()
+        self._metrics.batch.labels(kind).observe(len(jobs), self._observer.span(jobs[0].id).exemplar)
+        self._log.info("batch", kind=kind, jobs=[job.id for job in jobs], request_ids=_request_ids(jobs))
         try:
-            with Alarm(limit + _GRACE, Stop):  # for a step that never ends
+            with alone, Alarm(limit + _GRACE, Stop):  # for a step that never ends
                 outcomes = self._engine.run(
-                    [job.request for job in jobs], self._watch(jobs, deadline), self._unforeseen
+                    [job.request for job in jobs],
+                    self._watch(jobs, deadline),
+                    self._unforeseen,
+                    lambda part: self._observer.computing([jobs[i] for i in part]),
                 )
         except Stop:  # the alarm, beside the engine
             outcomes = [Outcome(error=JobTimeout())] * len(jobs)
         self._metrics.stage.labels(kind, "compute").observe(time.perf_counter() - start)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            self._finish(job, outcome)
+            with self._observer.log(job):
+                self._finish(job, outcome)
 
     def _watch(self, jobs: Sequence[OpenJob], deadline: float) -> Callable[[Sequence[int], int, int], None]:
         """Called between steps: report progress; stop when time is up, leave a part of which nobody wants a result."""
@@ -151,11 +158,14 @@ class Batches:
             return
         result = outcome.result
         try:
-            stored = self._patiently(lambda: self._lease.done(job, result))
+            with self._observer.span(job.id).child("store"):
+                stored = self._patiently(lambda: self._lease.done(job, result))
         except EnvelopeError as error:  # a reply key that is none
             self._fail(job.kind, job.id, job.execution, error)
             return
         if stored:
+            if job.kind == "recover":
+                self._metrics.recoveries.labels(RECOVERIES[result.authentic]).inc()
             self._count(job.kind, job.id, "done", seconds=result.seconds)
         else:
             self._count(job.kind, job.id, "dropped")
@@ -165,6 +175,8 @@ class Batches:
         ended = self._patiently(lambda: self._lease.failed(job_id, execution, error))
         if ended:
             self._metrics.errors.labels(kind, error.code).inc()
+            if error.code == NOT_AUTHENTIC:
+                self._metrics.recoveries.labels(NOT_AUTHENTIC).inc()
         self._count(kind, job_id, "failed" if ended else "dropped", code=error.code)
 
     def _patiently(self, action: Callable[[], bool]) -> bool:
@@ -185,6 +197,7 @@ class Batches:
         try:
             yield
         finally:
+            self._observer.left()
             with self._lock:
                 self._held = {}
                 self._metrics.running.set(0)
@@ -209,11 +222,17 @@ class Batches:
     def _stage(self, job: OpenJob, stage: str, start: float) -> None:
         seconds = time.perf_counter() - start
         self._metrics.stage.labels(job.kind, stage).observe(seconds)
-        self._log.debug("stage", job=job.id, stage=stage, seconds=round(seconds, 4))
+        with self._observer.log(job):
+            self._log.debug("stage", job=job.id, stage=stage, seconds=round(seconds, 4))
 
     def _count(self, kind: Kind, job_id: str, outcome: str, **fields: Any) -> None:
         self._metrics.jobs.labels(kind, outcome).inc()
         self._log.info("ended", job=job_id, kind=kind, outcome=outcome, **fields)
+        self._observer.ended(job_id, outcome, fields.get("code"))
 
     def _unforeseen(self, error: BaseException) -> None:
         self._log.error("computation failed", **where(error))
+
+
+def _request_ids(jobs: Sequence[OpenJob]) -> list[str]:
+    return [job.origin.request_id for job in jobs]

@@ -20,6 +20,7 @@ from shared.jobs.model import HideRequest, JobResult, RecoverRequest, Request
 from shared.recipe import Recipe
 
 OnStep = Callable[[int, int], None]
+Around = Callable[[Sequence[int]], contextlib.AbstractContextManager[None]]
 
 
 class Stop(BaseException):
@@ -121,6 +122,7 @@ class Engine:
         requests: Sequence[Request],
         on_step: Callable[[Sequence[int], int, int], None],
         on_error: Callable[[BaseException], None] = lambda error: None,
+        around: Around = lambda part: contextlib.nullcontext(),
     ) -> list[Outcome]:
         """Compute a batch; one outcome for each request.
 
@@ -131,10 +133,11 @@ class Engine:
             on_step: called between diffusion steps with the indices being computed, k and n. May raise Unwanted, which
                 ends this part (JobCancelled), or Stop, which ends all that is not finished (JobTimeout).
             on_error: told of every unforeseen error, for the log.
+            around: gives the context in which a part is computed, for its indices.
         """
         outcomes: list[Outcome | None] = [None] * len(requests)
         with contextlib.suppress(Stop):
-            self._parts(requests, outcomes, on_step, on_error)
+            self._parts(requests, outcomes, on_step, on_error, around)
         return [outcome if outcome is not None else Outcome(error=JobTimeout()) for outcome in outcomes]
 
     def _parts(
@@ -143,13 +146,15 @@ class Engine:
         outcomes: list[Outcome | None],
         on_step: Callable[[Sequence[int], int, int], None],
         on_error: Callable[[BaseException], None],
+        around: Around,
     ) -> None:
         """Fill in an outcome for each request, part by part. Stop leaves it, as it came."""
         waiting = _chunks(list(range(len(requests))), self.limit)
         while waiting:
             part = waiting.pop(0)
             try:
-                results = self._compute([requests[i] for i in part], partial(on_step, part))
+                with around(part):
+                    results = self._compute([requests[i] for i in part], partial(on_step, part))
                 for i, outcome in zip(part, results, strict=True):
                     outcomes[i] = outcome
             except Unwanted:

@@ -18,6 +18,7 @@ _QUIET = ("diffusers", "transformers", "httpx", "urllib3", "PIL", "torch", "file
 def configure(level: str) -> Log:
     """Set up logging for this process and give the worker's own logger."""
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -11,6 +11,9 @@ from shared.jobs.model import KINDS
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
+RECOVERIES = {True: "authentic", False: "decoy", None: "unverified"}  # by `JobResult.authentic`
+NOT_AUTHENTIC = "not-authentic"
+
 
 class WorkerMetrics:
     """One registry a process; `serve` opens the port."""
@@ -32,6 +35,24 @@ class WorkerMetrics:
         self.batch = Histogram(
             "ddsr_batch_size", "Jobs computed together", ("kind",), buckets=(1, 2, 4, 8, 16, 32, 64), **make
         )
+        self.walk = Histogram(
+            "ddsr_walk_seconds",
+            "Time of one walk of a batch",
+            ("walk", "direction"),
+            buckets=SECONDS,
+            **make,
+        )
+        self.draws = Histogram(
+            "ddsr_channel_draws", "Draws until a stego survived its channel", ("channel",), buckets=(1, 2, 3, 4), **make
+        )
+        self.payload = Histogram(
+            "ddsr_payload_bytes",
+            "Bytes of the sealed payload of a stego",
+            ("channel",),
+            buckets=tuple(2.0**power for power in range(6, 15)),
+            **make,
+        )
+        self.recoveries = Counter("ddsr_recoveries_total", "Recoveries ended, by what was found", ("outcome",), **make)
         self.queued = Gauge("ddsr_queue_depth", "Jobs waiting in the queue", **make)
         self.running = Gauge("ddsr_worker_running_jobs", "Jobs that this worker holds", **make)
         self.heartbeat = Gauge(
@@ -50,5 +71,7 @@ class WorkerMetrics:
                 self.jobs.labels(kind, outcome)
             for error in (EnvelopeError, KeyFileError, WorkerLost):
                 self.errors.labels(kind, error.code)
+        for outcome in (*RECOVERIES.values(), NOT_AUTHENTIC):
+            self.recoveries.labels(outcome)
         for outcome in ("sent", "failed", "given-up"):
             self.webhooks.labels(outcome)

@@ -90,6 +90,12 @@ def build_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },  # it tells query strings
         redirect_slashes=False,  # a redirect would send a secret body twice
         middleware=[
             Middleware(Linger),

@@ -75,7 +75,7 @@ def _answer(
     context.metrics.problems.labels(error.code).inc()
     request.state.code = error.code
     if error.status >= 500:
-        context.log.warning("problem", request=request.state.request_id, code=error.code)
+        context.log.warning("problem", code=error.code)
     job = getattr(error, "job_id", None) or getattr(request.state, "job", None)
     issues = getattr(error, "issues", None)
     problem = describe(error, request_id=request.state.request_id, job=job, issues=issues)

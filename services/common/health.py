@@ -1,7 +1,6 @@
 """Whether the service lives, is ready, what it is, and its metrics."""
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.common.auth import MetricsRoute
 from services.common.context import context_of
@@ -59,12 +58,18 @@ async def version(request: Request) -> Version:
     responses={
         200: {
             "description": "Text exposition format",
-            "content": {"text/plain": {"example": METRICS_EXAMPLE}},
+            "content": {
+                "text/plain": {"example": METRICS_EXAMPLE},
+                "application/openmetrics-text": {"example": METRICS_EXAMPLE + "# EOF\n"},
+            },
         },
         **problems(Unauthenticated),
     },
 )
 async def metrics(request: Request) -> Response:
-    """Routes, statuses, codes and counts; no owner, job id or content. Asks for a key where keys are set."""
+    """Routes, statuses, codes and counts; no owner, job id or content; in OpenMetrics, ids of traces as exemplars. Asks
+    for a key where keys are set.
+    """
     context = context_of(request)
-    return Response(await context.run_redis(context.metrics.render), media_type=CONTENT_TYPE_LATEST)
+    text, media_type = await context.run_redis(context.metrics.render, request.headers.get("accept", ""))
+    return Response(text, headers={"Content-Type": media_type})

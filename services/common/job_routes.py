@@ -13,7 +13,7 @@ from services.common.auth import AuthenticatedRoute
 from services.common.context import context_of
 from services.common.openapi import EXAMPLE_CURSOR, EXAMPLE_JOB, FAILURES, KEYED, PICTURE_DOCS, header_docs, problems
 from services.common.problems import InvalidRequest, NotAcceptable, RateLimited
-from services.common.responses import picture, wait_for_completion
+from services.common.responses import picture, read_result, wait_for_completion
 from services.common.schemas import Job, Jobs
 from shared.errors import JobNotFound, JobNotReady, PromptTooLong, QueueUnavailable
 from shared.jobs import JobView, State
@@ -146,11 +146,9 @@ async def show(
 )
 async def result(request: Request, view: Looked) -> Response:
     """409 while the job runs; 410 after reading or expiry; the error of a job that failed. HEAD reads nothing."""
-    context = context_of(request)
     if getattr(request.state, "head", False):
         return _promised(view)
-    found = await context.run_redis(context.store.result, view.id, owner=request.state.owner)
-    return picture(request, view.id, found, {})
+    return picture(request, view.id, await read_result(request, context_of(request), view), {})
 
 
 @router.delete(

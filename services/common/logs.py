@@ -45,6 +45,7 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {"service": self._service, "logger": record.name, "level": record.levelname.lower()}
         error = record.exc_info[1] if record.exc_info else None
+        fields |= structlog.contextvars.get_contextvars()
         return json.dumps({**fields, "event": record.getMessage(), **(where(error) if error else {})})
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from shared.jobs import QueueHealth
@@ -61,9 +62,12 @@ class ServiceMetrics:
         """Ask `state` for the queue's gauges at every scrape."""
         self.registry.register(_QueueCollector(state))
 
-    def render(self) -> bytes:
-        """The text exposition format; asks the queue, hence blocking."""
-        return generate_latest(self.registry)
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text exposition format that a scraper accepts, and its media type; OpenMetrics, where it does, has
+        exemplars. Asks the queue, hence blocking.
+        """
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
 
 
 class _QueueCollector(Collector):

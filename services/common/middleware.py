@@ -1,19 +1,22 @@
 """What happens to every request before and after the framework, as plain ASGI."""
 
-import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qsl
 
 import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from services.common.logs import Log, where
 from services.common.metrics import ServiceMetrics
 from services.common.problems import BodyTooLarge, SecretInQuery, SlowUpload, describe, problem_response
+from shared import tracing
 from shared.errors import DdsrError
+from shared.tracing import OFF, REQUEST_ID, Origin, Span, traceparent_of
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -27,15 +30,14 @@ LINGER_BYTES = 64 * 2**20
 LINGER_SECONDS = 30.0  # in all
 LINGER_SILENCE = 5.0  # without a byte
 PROBES = ("/livez", "/readyz", "/metrics")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
 class RequestContext:
-    """Outermost: request id, security headers, one log line, metrics, the last resort for unforeseen errors.
+    """Outermost: request id, security headers, a log line, a span, metrics, the last resort for unforeseen errors.
 
     A caller's `X-Request-ID` is taken up where it is letters, digits and `._-`, at most 64 of them; else the request
-    gets a name here. A `traceparent` (W3C Trace Context) that is well-formed is logged.
+    gets a name here. A `traceparent` (W3C Trace Context) that is well-formed is taken up. The lines logged in a request
+    carry both, and so does its job.
 
     The access log names the route template instead of the address, hence no query string, and of what a client
     wrote only these two. An unforeseen error ends here as a 500: a server's own traceback would print the error's
@@ -51,7 +53,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id, above = _request_id(scope), traceparent_of(_header(scope, b"traceparent"))
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -67,26 +69,41 @@ class RequestContext:
                     headers["Content-Security-Policy"] = own
             await send(message)
 
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                await self.app(scope, receive, send_with_headers)
-            except Exception as error:
-                self.log.error("unforeseen", request=request_id, **where(error))
-                if status == 0:
-                    response = problem_response(describe(DdsrError(), request_id=request_id))
-                    await response(scope, receive, send_with_headers)
-        self._account(scope, status, time.perf_counter() - started, request_id)
+        with self._identified(scope, request_id, above) as span:
+            with self.metrics.in_flight.track_inprogress():
+                try:
+                    await self.app(scope, receive, send_with_headers)
+                except Exception as error:
+                    self.log.error("unforeseen", **where(error))
+                    if status == 0:
+                        response = problem_response(describe(DdsrError(), request_id=request_id))
+                        await response(scope, receive, send_with_headers)
+            self._account(scope, status, time.perf_counter() - started, span)
 
-    def _account(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    @contextmanager
+    def _identified(self, scope: Scope, request_id: str, above: str) -> Iterator[Span]:
+        """The request's span; what is logged and submitted in this block carries its ids."""
+        method = _method(scope)
+        span = OFF
+        if scope["path"] not in PROBES:
+            span = tracing.begin(method, role="server", parent=above, method=method, request_id=request_id)
+        ids = Origin(request_id, span.traceparent or above).logged()
+        with span, tracing.served(Origin(request_id, above), span), bound_contextvars(**ids):
+            yield span
+
+    def _account(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
         method, route = _method(scope), _route(scope)
         self.metrics.requests.labels(method, route, str(status)).inc()
-        self.metrics.seconds.labels(method, route).observe(seconds)
+        self.metrics.seconds.labels(method, route).observe(seconds, span.exemplar)
         state = scope["state"]
-        known = {"key": state.get("owner"), "code": state.get("code"), "job": state.get("job")} | _trace(scope)
+        known = {"key": state.get("owner"), "code": state.get("code"), "job": state.get("job")}
+        span.name(f"{method} {route}")
+        span.set(route=route, status=status, job=known["job"], error=known["code"])
+        if status >= 500:
+            span.fail(known["code"] or DdsrError.code)
         log = self.log.debug if route in PROBES else self.log.info  # asked every few seconds
         log(
             "request",
-            request=request_id,
             method=method,
             route=route,
             status=status,
@@ -267,12 +284,7 @@ def _header(scope: Scope, wanted: bytes) -> str:
 
 def _request_id(scope: Scope) -> str:
     given = _header(scope, b"x-request-id")
-    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
-
-def _trace(scope: Scope) -> dict[str, str]:
-    match = _TRACEPARENT.fullmatch(_header(scope, b"traceparent"))
-    return {} if match is None else {"trace": match[1], "span": match[2]}
+    return given if REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def _method(scope: Scope) -> str:

@@ -10,6 +10,7 @@ from services.common.context import Context
 from services.common.preferences import Preference, accept_of, choose_media_type
 from services.common.problems import NotAcceptable
 from services.common.schemas import CropBox, Job, SubmittedJob
+from shared import tracing
 from shared.errors import QueueUnavailable
 from shared.faces import Box
 from shared.jobs import JobResult, JobView
@@ -70,8 +71,13 @@ async def respond(
     applied = {"Preference-Applied": preference.applied} if preference.applied else {}
     if not view.terminal or (preference.at_once and not (view.replayed and takes_pictures(request))):
         return accepted(context, view, applied, crop)
-    result = await context.run_redis(context.store.result, view.id, owner=request.state.owner)
-    return picture(request, view.id, result, applied)
+    return picture(request, view.id, await read_result(request, context, view), applied)
+
+
+async def read_result(request: Request, context: Context, view: JobView) -> JobResult:
+    """See `JobStore.result`."""
+    with tracing.below("result", job=view.id):
+        return await context.run_redis(context.store.result, view.id, owner=request.state.owner)
 
 
 def takes_pictures(request: Request) -> bool:

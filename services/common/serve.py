@@ -1,5 +1,6 @@
 """Start one service under uvicorn, and end it within its grace period."""
 
+import asyncio
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from services.common.keys import load_keys
 from services.common.logs import configure_libraries
 from services.common.memory import give_back_large_blocks
 from services.common.settings import ServiceSettings
+from shared import tracing
 from shared.errors import KeyFileError
 from shared.process import end_with_zero, no_core_dumps
 
@@ -32,6 +34,7 @@ class Server(uvicorn.Server):
         """Everything is in order afterwards: requests answered or cancelled, the application closed. The interpreter
         would yet wait for every thread that asks Redis, for which nobody waits any more."""
         await super().shutdown(sockets)
+        await asyncio.to_thread(tracing.stop)
         last = threading.Timer(LAST, os._exit, (0,))
         last.daemon = True
         last.start()
@@ -51,6 +54,8 @@ def serve(read: Callable[[], Settings], create: Callable[[Settings], FastAPI]) -
         settings = read()
         reason = refusal(settings)
         app = None if reason else create(settings)
+        if app is not None:
+            tracing.start(app.title.lower().replace(" ", "-"))
     except (ValueError, OSError, KeyFileError) as error:
         reason, app = str(error), None
     if app is None:

@@ -10,6 +10,7 @@ from services.common.context import Context
 from services.common.preferences import Preference, accept_of, choose_media_type, parse_prefer
 from services.common.problems import NotAcceptable
 from services.common.responses import cropped, respond, wait_for_completion
+from shared import tracing
 from shared.faces import Box
 from shared.imaging import PictureFormat
 from shared.jobs import HideRequest, IdempotencyClaim, RecoverRequest, WorkerInfo
@@ -94,15 +95,17 @@ async def submit(
     """Queue, wait, answer. A client that leaves meanwhile, with no other way to its job, cancels it."""
     claim = IdempotencyClaim(headers.idempotency_key) if headers.idempotency_key else None
     owner = request.state.owner
-    view = await context.run_redis(
-        context.store.submit,
-        context.kind,
-        submission.job,
-        owner=owner,
-        workers=submission.workers,
-        idempotency=claim,
-        webhook=webhook,
-    )
+    with tracing.below("submit", role="producer", kind=context.kind) as span:
+        view = await context.run_redis(
+            context.store.submit,
+            context.kind,
+            submission.job,
+            owner=owner,
+            workers=submission.workers,
+            idempotency=claim,
+            webhook=webhook,
+        )
+        span.set(job=view.id)
     request.state.slot.release()
     request.state.job = view.id
     if not view.replayed:

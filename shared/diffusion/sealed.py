@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared import stages
 from shared.diffusion import codecs, keying, payload
 from shared.diffusion.channels import CHANNELS, resized
 from shared.diffusion.drawing import draw, read
@@ -89,12 +90,16 @@ def hide(
     first = first_rate(model, options.channel)
     given = zip(faces, identity_prompts, disguise_prompts, nonces or [b""] * len(faces), strict=True)
     hidings = [_Hiding(*part, rate=first) for part in given]
-    for number in range(DRAWS):
-        drafts = [draft for hiding in hidings if (draft := _draft(model, hiding, options)) is not None]
-        if not drafts:
-            break
-        meter.total += number and 2 * options.resolved_steps
-        _draw(model, drafts, options, meter)
+    with stages.stage("channel loop", channel=options.channel, size=len(hidings)):
+        for number in range(DRAWS):
+            drafts = [draft for hiding in hidings if (draft := _draft(model, hiding, options)) is not None]
+            if not drafts:
+                break
+            meter.total += number and 2 * options.resolved_steps
+            with stages.stage("draw", number=number + 1, faces=len(drafts)):
+                _draw(model, drafts, options, meter)
+    for hiding in hidings:
+        stages.figure("draws", hiding.draws, channel=options.channel)
     return [hiding.ended(meter) for hiding in hidings]
 
 
@@ -146,6 +151,7 @@ class _Draft:
     recipe: Recipe
     key: bytes
     noise: Array
+    payload_bytes: int
 
 
 def _draft(model: DiffusionModel, hiding: _Hiding, options: HideOptions) -> _Draft | None:
@@ -164,7 +170,7 @@ def _draft(model: DiffusionModel, hiding: _Hiding, options: HideOptions) -> _Dra
         hiding.rate = None
         return None
     sealed = payload.seal(face, key, recipe.associated_data, code.payload_bytes)
-    return _Draft(hiding, recipe, key, code.encode(sealed, key))
+    return _Draft(hiding, recipe, key, code.encode(sealed, key), code.payload_bytes)
 
 
 def _draw(model: DiffusionModel, drafts: Sequence[_Draft], options: HideOptions, meter: Meter) -> None:
@@ -182,6 +188,8 @@ def _draw(model: DiffusionModel, drafts: Sequence[_Draft], options: HideOptions,
     found = walk.noise(read(model, np.stack(arrived), model.extras.contrast)).cpu().numpy()
     for draft, stego, heard in zip(drafts, stegos, np.split(found, len(drafts)), strict=True):
         _judge(model, draft, stego, heard)
+        if draft.hiding.sent is not None:
+            stages.figure("payload", draft.payload_bytes, channel=options.channel)
 
 
 def _judge(model: DiffusionModel, draft: _Draft, stego: Pixels, heard: Array) -> None:

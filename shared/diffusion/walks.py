@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared import stages
 from shared.diffusion.channels import CHANNELS
 from shared.diffusion.frames import Frame, Plain, Whitened
 from shared.diffusion.model import DiffusionModel
@@ -116,10 +117,12 @@ class Walk:
     """One of the two walks between clean latents and noise, of one batch.
 
     Attributes:
+        name: `identity` or `disguise`.
         levels: noise levels, the clean end first.
         undo: take it as the sender does, who undoes what the receiver will do.
     """
 
+    name: str
     levels: list[float]
     frame: Frame
     solver: Solver
@@ -140,7 +143,12 @@ class Walk:
     def _go(self, u: Tensor, *, rising: bool) -> Tensor:
         go = self.solver.send if self.undo else self.solver.receive
         levels = self.levels if rising != self.undo else self.levels[::-1]  # always the receiver's
-        return go(u, levels, self.frame.rate(self.eps), self.meter.tick, self.frame.clock)
+        direction = "inversion" if rising else "sampling"
+        with stages.stage("walk", walk=self.name, direction=direction, steps=len(levels) - 1, size=len(u)):
+            end = go(u, levels, self.frame.rate(self.eps), self.meter.tick, self.frame.clock)
+            if end.is_cuda and stages.heard():
+                torch.cuda.synchronize(end.device)  # else the time of this walk would count as that of what follows
+        return end
 
 
 def embed(model: DiffusionModel, prompts: Sequence[str], version: int, name: str) -> Tensor:
@@ -161,7 +169,7 @@ def identity_walk(
         return model.predict_noise(x, sigma, text)
 
     levels, frame = identity_frame(model, options)
-    return Walk(levels, frame, solver_named(options.resolved_solver), eps, meter, undo)
+    return Walk("identity", levels, frame, solver_named(options.resolved_solver), eps, meter, undo)
 
 
 def identity_frame(model: DiffusionModel, options: HideOptions) -> tuple[list[float], Frame]:
@@ -193,7 +201,7 @@ def disguise_walk(
         return free + e.guidance * (prompted - free)
 
     frame = _whitened(model, e.stego_mean, e.stego_deviation, temperature(model)) if solver.whitened else Plain()
-    return Walk(levels, frame, solver, eps, meter, undo)
+    return Walk("disguise", levels, frame, solver, eps, meter, undo)
 
 
 def levels_of(

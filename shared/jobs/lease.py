@@ -15,6 +15,7 @@ from shared.jobs import scripts
 from shared.jobs.model import KINDS, JobResult, Kind, Request, State, unpack_request
 from shared.jobs.rq import QueueKeys
 from shared.settings import QueueSettings
+from shared.tracing import Origin
 
 _LOST = "every attempt ended with the loss of its worker"
 
@@ -52,6 +53,7 @@ class OpenJob:
     batch: str
     reply_key: PublicKey
     created: float
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,9 @@ class Lease:
         if job.sealed is None or job.created is None:
             raise EnvelopeError
         data = self._keys.open(job.sealed, scripts.request_context(job.kind, job.id))
-        request, reply = unpack_request(job.kind, data)
-        return OpenJob(job.id, job.kind, execution, request, request.batch, PublicKey.from_text(reply), job.created)
+        request, reply, origin = unpack_request(job.kind, data)
+        reply_key = PublicKey.from_text(reply)
+        return OpenJob(job.id, job.kind, execution, request, request.batch, reply_key, job.created, origin)
 
     def beat(self, executions: Iterable[tuple[str, str]]) -> None:
         """Hold jobs, named by id and execution, for a while longer; one that was given away stays so."""

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from shared.imaging import PictureFormat as PictureFormat
 from shared.jobs.codec import pack, typed, unpack
 from shared.limits import CHANNELS, DEFAULT_CHANNEL, DEFAULT_SCHEME, SCHEMES
 from shared.recipe import Recipe
+from shared.tracing import Origin
 
 Kind = Literal["hide", "recover"]
 WebhookEnd = Literal["sent", "given-up"]
@@ -71,10 +72,9 @@ class HideRequest:
         size = _size(self.picture)
         return f"hide|{self.scheme}|{self.solver or ''}|{self.steps or ''}|{self.channel}|{size}"
 
-    def pack(self, reply_key: str) -> bytes:
-        secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
+    def pack(self, reply_key: str, origin: Origin | None = None) -> bytes:
         options = {name: getattr(self, name) for name in _HIDE_OPTIONS}
-        return pack({**secret, **options, **_shape(self.picture)}, self.picture.rgb)
+        return _packed(self, options, reply_key, origin)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,24 +91,34 @@ class RecoverRequest:
     def batch(self) -> str:
         return "|".join(map(str, ("recover", *self.recipe.batch_key, _size(self.picture))))
 
-    def pack(self, reply_key: str) -> bytes:
-        secret = {"identity_prompt": self.identity_prompt.get_secret_value(), "reply_key": reply_key}
+    def pack(self, reply_key: str, origin: Origin | None = None) -> bytes:
         options = {"recipe": self.recipe.to_text(), "format": self.format, "decoy": self.decoy}
-        return pack({**secret, **options, **_shape(self.picture)}, self.picture.rgb)
+        return _packed(self, options, reply_key, origin)
 
 
 Request = HideRequest | RecoverRequest
 
 
-def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
-    """The request and the text of its reply key. Base mode tells nothing of the sender, so the types are checked as of
-    any input.
+def _packed(request: Request, options: dict[str, Any], reply_key: str, origin: Origin | None) -> bytes:
+    """Without an origin the content alone: what the fingerprint of an idempotent request is made of."""
+    head = {"identity_prompt": request.identity_prompt.get_secret_value(), "reply_key": reply_key}
+    head |= options | _shape(request.picture)
+    return pack(head if origin is None else head | asdict(origin), request.picture.rgb)
+
+
+def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str, Origin]:
+    """The request, the text of its reply key, and whose it is. Base mode tells nothing of the sender, so the types are
+    checked as of any input.
 
     Raises:
         EnvelopeError: the bytes are not what `pack` makes.
         RecipeError, RecipeMismatch: but for a recipe that cannot be read.
     """
     head, blob = unpack(data)
+    try:
+        origin = Origin(*(head.pop(name, "") for name in ("request_id", "traceparent")))
+    except (TypeError, ValueError):
+        raise EnvelopeError from None
     kinds = {**_COMMON, **(_HIDE_OPTIONS if kind == "hide" else _RECOVER_OPTIONS)}
     if not typed(head, kinds):
         raise EnvelopeError
@@ -120,8 +130,9 @@ def unpack_request(kind: Kind, data: bytes) -> tuple[Request, str]:
         named = head["scheme"] in SCHEMES and head["channel"] in CHANNELS and head["solver"] != ""
         if not named or (head["steps"] is not None and head["steps"] < 1):
             raise EnvelopeError
-        return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply
-    return RecoverRequest(picture, secret, Recipe.from_text(head["recipe"]), head["format"], head["decoy"]), reply
+        return HideRequest(picture, secret, **{name: head[name] for name in _HIDE_OPTIONS}), reply, origin
+    recipe = Recipe.from_text(head["recipe"])
+    return RecoverRequest(picture, secret, recipe, head["format"], head["decoy"]), reply, origin
 
 
 @dataclass(frozen=True, repr=False)

@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
 
+from shared import tracing
 from shared.envelope import Keyring, PrivateKey, PublicKey, seal
 from shared.errors import (
     EnvelopeError,
@@ -117,7 +118,8 @@ class JobStore:
         key = self._keys.current
         job_id = make_id(key, kind, owner, time.time())
         reply_key = self._reply_key(key, job_id).public
-        sealed = seal(request.pack(reply_key.to_text()), recipients, scripts.request_context(kind, job_id))
+        message = request.pack(reply_key.to_text(), tracing.origin())
+        sealed = seal(message, recipients, scripts.request_context(kind, job_id))
         address = None
         if webhook is not None:
             if not any(worker.private_webhooks for worker in workers):

@@ -92,17 +92,17 @@ def test_a_request_is_logged_with_key_code_and_the_names_that_its_caller_gave(
     client.get("/jobs/1?identity_prompt=canary", headers={"X-API-Key": key})
     client.get("/version")
     missing, secret, alive = requests_logged(capsys)
-    found = {name: missing[name] for name in ("request", "key", "code", "trace", "span", "status")}
+    found = {name: missing[name] for name in ("request_id", "key", "code", "trace_id", "span_id", "status")}
     assert found == {
-        "request": "order-17.a",
+        "request_id": "order-17.a",
         "key": "alice",
         "code": "job-not-found",
-        "trace": TRACE,
-        "span": "00f067aa0ba902b7",
+        "trace_id": TRACE,
+        "span_id": "00f067aa0ba902b7",
         "status": 404,
     }
     assert (secret["code"], secret["status"]) == ("secret-in-query", 400)
-    assert not {"key", "code", "trace"} & set(alive)
+    assert not {"key", "code", "trace_id"} & set(alive)
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a b", "ä", "a/b", ""])
@@ -113,4 +113,4 @@ def test_other_names_are_not_taken_up(name: str, sender: Clients, capsys: pytest
     own = client.get("/version", headers=headers).headers["X-Request-ID"]
     assert uuid.UUID(own)
     (line,) = requests_logged(capsys)
-    assert (line["request"], "trace" in line) == (own, False)
+    assert (line["request_id"], "trace_id" in line) == (own, False)

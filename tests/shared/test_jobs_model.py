@@ -16,9 +16,11 @@ from shared.jobs import scripts as records
 from shared.jobs.codec import pack, unpack
 from shared.jobs.model import unpack_request
 from shared.recipe import Recipe
+from shared.tracing import Origin
 from stack.redis_server import RedisServer
 from tests.worker.support import OWNER, announce, face, hide_request, make_store
 
+WRONG = {"width": "32", "reply_key": 1, "format": "exe", "x": 1}
 RECIPE = Recipe("a" * 16, "keyed", "sum", 5, "a cat", bytes(16))
 
 
@@ -32,17 +34,18 @@ def test_bad_input_is_refused_before_anything_is_stored(server: RedisServer) -> 
 
 def test_requests_survive_packing() -> None:
     request = RecoverRequest(Picture.from_array(face()[:, :16]), SecretStr("prömpt"), RECIPE)
-    data = request.pack("ab")
+    origin = Origin("order-17", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    data = request.pack("ab", origin)
     assert len(data) % 1024 == 0
-    again, reply = unpack_request("recover", data)
+    again, reply, whose = unpack_request("recover", data)
+    assert whose == origin
+    assert unpack_request("recover", request.pack("ab"))[1:] == ("ab", Origin()), "of a service that says nothing"
     assert isinstance(again, RecoverRequest)
     assert (again.recipe, reply, again.identity_prompt.get_secret_value()) == (RECIPE, "ab", "prömpt")
     assert again.picture.to_array().shape == (32, 16, 3)
     assert "prömpt" not in repr(again)
     head, blob = unpack(data)
-    spoiled = [
-        {**head, name: value} for name, value in {"width": "32", "reply_key": 1, "format": "exe", "x": 1}.items()
-    ]
+    spoiled = [{**head, name: value} for name, value in {**WRONG, "request_id": "a b", "traceparent": 7}.items()]
     spoiled += [{**head, "width": -16, "height": -32}, {name: head[name] for name in head if name != "recipe"}]
     for strange in spoiled:
         with pytest.raises(EnvelopeError):
