@@ -120,7 +120,7 @@ def _kinds(kind: str | None) -> "tuple[Kind, ...]":
 
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"one of {', '.join(KINDS)}", param_hint="--kind")
-    return KINDS if kind is None else (cast("Kind", kind),)
+    return KINDS if kind is None else (kind,)
 
 
 def _states(states: list[str]) -> "list[State]":

@@ -2,11 +2,12 @@
 FROM python:3.11.14-slim-bookworm AS build
 ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
+ARG DDSR_OTEL=""
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-COPY requirements/services.txt requirements/
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/services.txt
+COPY requirements/services.txt requirements/otel.txt requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/services.txt ${DDSR_OTEL:+-r requirements/otel.txt}
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared/*.py shared/
 COPY shared/jobs shared/jobs

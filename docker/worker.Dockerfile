@@ -3,11 +3,12 @@
 FROM python:3.11.14-slim-bookworm AS build
 ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
+ARG DDSR_OTEL=""
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-COPY requirements/worker.txt requirements/worker-no-deps.txt requirements/
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt \
+COPY requirements/worker.txt requirements/otel.txt requirements/worker-no-deps.txt requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements/worker.txt ${DDSR_OTEL:+-r requirements/otel.txt} \
     && pip install --no-cache-dir --disable-pip-version-check --no-deps -r requirements/worker-no-deps.txt
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared shared

@@ -47,6 +47,7 @@ _tracer: Any = None
 _provider: Any = None
 
 Value = str | int | float | bool
+Attributes = Mapping[str, Value | None] | Mapping[str, str | int]
 SpanKind = Literal["internal", "server", "producer", "consumer"]
 
 
@@ -88,12 +89,12 @@ class Span:
         self._span = span
 
     def child(
-        self, name: str, *, role: SpanKind = "internal", links: Sequence[str] = (), **attributes: Value | None
+        self, name: str, attributes: Attributes | None = None, *, role: SpanKind = "internal", links: Sequence[str] = ()
     ) -> "Span":
         """A span below this one; `links`: the `traceparent` of others that it serves."""
         if self._span is None or _tracer is None:
             return OFF
-        return _begin(name, role, self._span.get_span_context(), None, attributes, links)
+        return _begin(name, role, self._span.get_span_context(), None, attributes or {}, links)
 
     def set(self, **attributes: Value | None) -> None:
         """Say more; what is None is left out."""
@@ -173,7 +174,7 @@ def served(origin: Origin, span: Span) -> Iterator[None]:
 @contextmanager
 def below(name: str, *, role: SpanKind = "internal", **attributes: Value | None) -> Iterator[Span]:
     """A span of this block, below the one that is current; current in its place."""
-    with _CURRENT.get().child(name, role=role, **attributes) as span:
+    with _CURRENT.get().child(name, attributes, role=role) as span:
         before = _CURRENT.set(span)
         try:
             yield span
@@ -261,7 +262,7 @@ def _exporter(name: str) -> Any:
 
 
 def _begin(
-    name: str, role: SpanKind, parent: Any, start: float | None, attributes: Mapping[str, Value | None],
+    name: str, role: SpanKind, parent: Any, start: float | None, attributes: Attributes,
     links: Sequence[str],
 ) -> Span:  # fmt: skip
     from opentelemetry import trace
@@ -292,7 +293,7 @@ def _context(traceparent: str) -> Any:
     return SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=flags)
 
 
-def _named(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
+def _named(attributes: Attributes) -> dict[str, Value]:
     """KeyError for what is not on the list."""
     return {_ATTRIBUTES[name]: value for name, value in attributes.items() if value is not None}
 

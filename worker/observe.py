@@ -50,7 +50,7 @@ class Observer:
             batches = []
             for span in held:
                 others = [other.traceparent for other in held if other is not span]
-                batches.append(stack.enter_context(span.child("batch", links=others, size=len(jobs))))
+                batches.append(stack.enter_context(span.child("batch", {"size": len(jobs)}, links=others)))
             stack.enter_context(heard_by(_Listener(self._metrics, batches)))
             yield
 
@@ -80,7 +80,7 @@ class _Listener:
         title = f"{name} {facts['walk']} {facts['direction']}" if name == "walk" else name
         start = time.perf_counter()
         with ExitStack() as stack:
-            spans = [stack.enter_context(span.child(title, **facts)) for span in self._above[-1]]
+            spans = [stack.enter_context(span.child(title, facts)) for span in self._above[-1]]
             self._above.append(spans)
             try:
                 yield

