@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from shared.errors import EnvelopeError, KeyFileError, WorkerLost
 from shared.jobs.model import KINDS
+from shared.limits import CHANNELS
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -71,6 +72,12 @@ class WorkerMetrics:
                 self.jobs.labels(kind, outcome)
             for error in (EnvelopeError, KeyFileError, WorkerLost):
                 self.errors.labels(kind, error.code)
+        for walk in ("identity", "disguise"):
+            for direction in ("inversion", "sampling"):
+                self.walk.labels(walk, direction)
+        for channel in CHANNELS:
+            self.draws.labels(channel)
+            self.payload.labels(channel)
         for outcome in (*RECOVERIES.values(), NOT_AUTHENTIC):
             self.recoveries.labels(outcome)
         for outcome in ("sent", "failed", "given-up"):

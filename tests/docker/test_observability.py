@@ -12,6 +12,7 @@ import httpx
 import promql_parser as promql
 import pytest
 import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -140,6 +141,15 @@ def test_the_first_event_of_an_alert_is_seen(exported: Labels, shared_server: Re
         fresh = sender.get("/metrics").text
     for code in ("envelope-error", "key-file", "unauthenticated"):
         assert f'ddsr_http_problems_total{{code="{code}"}} 0.0' in fresh
+
+
+def test_openmetrics_is_given_to_who_asks_for_it(shared_server: RedisServer) -> None:
+    """Only there are exemplars."""
+    with local_client(create_sender(SenderSettings(), queue_settings(shared_server))) as sender:
+        answer = sender.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family.type for family in openmetrics(answer.text)}
+    assert families["ddsr_http_requests"] == "counter"
 
 
 def test_recorded_names_do_not_clash_and_alerts_are_complete(exported: Labels) -> None:

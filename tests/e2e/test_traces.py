@@ -4,7 +4,6 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -60,7 +59,7 @@ def ask(url: str, trace: str, files: dict[str, tuple[str, bytes]], **fields: str
 
 def tree(collected: Collector, trace: str, last: str) -> dict[str, list[Span]]:
     """The spans of a trace by name, once the server's, which ends last, has come."""
-    until(lambda: {last, "queue"} <= {span.name for span in collected.spans(trace)} or None, 30)
+    until(lambda: {last, "queue"} <= {span.name for span in collected.spans(trace)} or None)
     found: dict[str, list[Span]] = {}
     for span in collected.spans(trace):
         found.setdefault(span.name, []).append(span)
@@ -132,7 +131,7 @@ def test_the_channel_loop_and_failures_by_code(stack: Stack, collected: Collecto
     assert (server.failed, server.attributes["error.type"]) == (False, "channel-too-poor"), "the caller's error"
     broken = ask(f"{stack.sender_url}/hide", "b2" * 16, {"image": (FILE, b"canary-7a25")}, disguise_prompt=DISGUISE)
     assert broken.status_code == 415
-    until(lambda: collected.spans("b2" * 16), 30)
+    until(lambda: collected.spans("b2" * 16))
     (refused,) = collected.spans("b2" * 16)
     assert refused.attributes["error.type"] == "unsupported-picture"
 
@@ -141,7 +140,7 @@ def test_no_span_tells_a_secret(stack: Stack, collected: Collector) -> None:
     """Of what the tests above sent; and the search would have found it."""
     secret = httpx.get(f"{stack.sender_url}/version?identity_prompt=canary-7a26", timeout=30)
     assert secret.status_code == 400
-    until(lambda: [span for span in collected.spans() if span.attributes.get("error.type") == "secret-in-query"], 30)
+    until(lambda: [span for span in collected.spans() if span.attributes.get("error.type") == "secret-in-query"])
     secrets = {name: name.encode() for name in (PROMPT, DISGUISE, FILE, KEY, "canary-7a")}
     secrets["face"] = face(64)[5].tobytes()
     items = [(f"spans {number}", body) for number, body in enumerate(collected.bodies)]
@@ -163,7 +162,7 @@ def test_a_batch_is_in_the_trace_of_each_of_its_jobs(own_server: RedisServer) ->
             with tracing.served(Origin(f"order-{trace[:2]}", f"00-{trace}-{CALLER}-01"), OFF):
                 ids.append(store.submit("hide", hide_request("a cat pause:0.05"), owner=OWNER).id)
         assert [ended(store, job_id, 60).state for job_id in ids] == ["done"] * 3
-        until(lambda: all("hide" in {span.name for span in collected.spans(trace)} for trace in traces), 30)
+        until(lambda: all("hide" in {span.name for span in collected.spans(trace)} for trace in traces))
         batches = {trace: next(s for s in collected.spans(trace) if s.name == "batch") for trace in traces}
     sizes = {trace: batch.attributes["ddsr.batch_size"] for trace, batch in batches.items()}
     together = [trace for trace, size in sizes.items() if size > 1]
@@ -178,7 +177,7 @@ def test_an_error_that_quotes_a_prompt_reaches_no_span_and_a_silent_collector_no
         until(lambda: store.health().ready)
         job_id = store.submit("hide", hide_request("poison", prompt=PROMPT), owner=OWNER).id
         assert ended(store, job_id, 60).state == "failed"
-        until(lambda: "hide" in {span.name for span in collected.spans()}, 30)
+        until(lambda: "hide" in {span.name for span in collected.spans()})
         spans = {span.name: span for span in collected.spans()}
         assert spans["batch"].attributes["error.type"] == "ArithmeticError"
         assert spans["hide"].attributes["error.type"] == "computation-failed"
