@@ -14,7 +14,7 @@ from shared.jobs.rq import queue_length
 from shared.jobs.scripts import PREFIX
 from shared.settings import QueueSettings
 
-PREFIXES = ("ddsr:job", "ddsr:idempotency", "ddsr:limits", "rq:")
+PREFIXES = ("ddsr:jobs", "ddsr:idempotency", "ddsr:limits", "rq:")
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,8 @@ class Span:
 
 OFF = Span()
 _CURRENT: ContextVar[Span] = ContextVar("span", default=OFF)
-_ORIGIN: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - frozen
+_NOBODY = Origin()
+_ORIGIN: ContextVar[Origin] = ContextVar("origin", default=_NOBODY)
 
 
 def begin(
@@ -264,7 +265,7 @@ def _exporter(name: str) -> Any:
 def _begin(
     name: str, role: SpanKind, parent: Any, start: float | None, attributes: Attributes,
     links: Sequence[str],
-) -> Span:  # fmt: skip
+) -> Span:
     from opentelemetry import trace
     from opentelemetry.context import Context
 

@@ -183,6 +183,7 @@ FORBIDDEN = {
         "SUBSCRIBE ddsr:ended",
         "SET ddsr:idempotency:x y",
         "DEL ddsr:limits:x",
+        "ZRANGE ddsr:jobs:hide:alice 0 -1",
         "GET other",
         "SORT rq:queue:ddsr",
     ],

@@ -11,7 +11,6 @@ import pytest
 from cli.leaks import search
 from services.common.keys import new_key
 from shared import tracing
-from shared.diffusion.tiny import build_tiny
 from shared.tracing import OFF, Origin
 from stack.redis_server import RedisServer
 from stack.stack import Stack
@@ -43,6 +42,8 @@ def log() -> io.StringIO:
 @pytest.fixture(scope="module")
 def stack(collected: Collector, log: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Of a tiny diffusion model: every walk is taken."""
+    from shared.diffusion.tiny import build_tiny  # torch, which the other tests here do without
+
     model = build_tiny(tmp_path_factory.mktemp("model") / "tiny")
     extra = {**collected.variables, "DDSR_MODEL": str(model), "DDSR_API_KEYS": LINE, "DDSR_LOG_LEVEL": "debug"}
     with temporary_stack(log, extra=extra) as stack:
