@@ -115,26 +115,30 @@ class Batches:
         return job
 
     def _compute(self, kind: Kind, jobs: Sequence[OpenJob]) -> None:
-        limit = self._queue_settings.job_timeout
-        deadline = time.monotonic() + limit
         start = time.perf_counter()
-        alone = self._observer.log(jobs[0]) if len(jobs) == 1 else nullcontext()
         self._metrics.batch.labels(kind).observe(len(jobs), self._observer.span(jobs[0].id).exemplar)
-        self._log.info("batch", kind=kind, jobs=[job.id for job in jobs], request_ids=_request_ids(jobs))
-        try:
-            with alone, Alarm(limit + _GRACE, Stop):  # for a step that never ends
-                outcomes = self._engine.run(
-                    [job.request for job in jobs],
-                    self._watch(jobs, deadline),
-                    self._unforeseen,
-                    lambda part: self._observer.computing([jobs[i] for i in part]),
-                )
-        except Stop:  # the alarm, beside the engine
-            outcomes = [Outcome(error=JobTimeout())] * len(jobs)
+        with self._observer.log(jobs[0]) if len(jobs) == 1 else nullcontext():
+            request_ids = [job.origin.request_id for job in jobs]
+            self._log.info("batch", kind=kind, jobs=[job.id for job in jobs], request_ids=request_ids)
+            outcomes = self._outcomes(jobs)
         self._metrics.stage.labels(kind, "compute").observe(time.perf_counter() - start)
         for job, outcome in zip(jobs, outcomes, strict=True):
             with self._observer.log(job):
                 self._finish(job, outcome)
+
+    def _outcomes(self, jobs: Sequence[OpenJob]) -> list[Outcome]:
+        limit = self._queue_settings.job_timeout
+        watch = self._watch(jobs, time.monotonic() + limit)
+        try:
+            with Alarm(limit + _GRACE, Stop):  # for a step that never ends
+                return self._engine.run(
+                    [job.request for job in jobs],
+                    watch,
+                    self._unforeseen,
+                    lambda part: self._observer.computing([jobs[i] for i in part]),
+                )
+        except Stop:  # the alarm, beside the engine
+            return [Outcome(error=JobTimeout())] * len(jobs)
 
     def _watch(self, jobs: Sequence[OpenJob], deadline: float) -> Callable[[Sequence[int], int, int], None]:
         """Called between steps: report progress; stop when time is up, leave a part of which nobody wants a result."""
@@ -232,7 +236,3 @@ class Batches:
 
     def _unforeseen(self, error: BaseException) -> None:
         self._log.error("computation failed", **where(error))
-
-
-def _request_ids(jobs: Sequence[OpenJob]) -> list[str]:
-    return [job.origin.request_id for job in jobs]

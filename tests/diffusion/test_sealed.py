@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from shared.diffusion.pipeline import hide, hide_each, recover, recover_each
 from shared.diffusion.walks import Hidden, HideOptions
 from shared.errors import ChannelTooPoor, DdsrError, NotAuthentic, RecipeMismatch
 from shared.recipe import Recipe
+from shared.stages import Facts, heard_by
 
 Pixels = NDArray[np.uint8]
 
@@ -29,9 +31,47 @@ def lossless(embedded: DiffusionModel, portrait: Pixels) -> Hidden:
     return hide(embedded, [portrait], [SECRET], [DISGUISE], HideOptions("sealed"))[0]
 
 
+class Heard:
+    """Stages by their names and those above them, and figures, as a hiding tells them."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, ...]] = []
+        self.figures: list[tuple[str, float, str]] = []
+        self._above: tuple[str, ...] = ()
+
+    @contextmanager
+    def stage(self, name: str, facts: Facts) -> Iterator[None]:
+        above, self._above = self._above, (*self._above, f"{name} {facts.get('direction', '')}".rstrip())
+        self.stages.append(self._above)
+        yield
+        self._above = above
+
+    def figure(self, name: str, value: float, facts: Facts) -> None:
+        self.figures.append((name, value, str(facts["channel"])))
+
+
 @pytest.fixture(scope="module")
-def rough(embedded: DiffusionModel, portrait: Pixels) -> Hidden:
-    return hide(embedded, [portrait], [SECRET], [DISGUISE], HideOptions("sealed", channel="jpeg"))[0]
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture(scope="module")
+def rough(embedded: DiffusionModel, portrait: Pixels, heard: Heard) -> Hidden:
+    with heard_by(heard):
+        return hide(embedded, [portrait], [SECRET], [DISGUISE], HideOptions("sealed", channel="jpeg"))[0]
+
+
+def test_a_hiding_tells_its_stages_and_figures(rough: Hidden, heard: Heard) -> None:
+    draw = [
+        ("channel loop", "draw"),
+        ("channel loop", "draw", "walk sampling"),
+        ("channel loop", "draw", "walk inversion"),
+    ]
+    assert heard.stages == [("channel loop",), *draw * rough.draws]
+    (payload, size, channel), drawn = heard.figures
+    assert (payload, channel) == ("payload", "jpeg")
+    assert 100 < size < 10_000
+    assert drawn == ("draws", rough.draws, "jpeg")
 
 
 def test_names_and_sizes_are_those_that_services_offer() -> None:
