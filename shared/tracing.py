@@ -263,7 +263,11 @@ def _exporter(name: str) -> Any:
 
 
 def _begin(
-    name: str, role: SpanKind, parent: Any, start: float | None, attributes: Attributes,
+    name: str,
+    role: SpanKind,
+    parent: Any,
+    start: float | None,
+    attributes: Attributes,
     links: Sequence[str],
 ) -> Span:
     from opentelemetry import trace
