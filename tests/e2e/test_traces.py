@@ -150,7 +150,7 @@ def test_a_batch_is_in_the_trace_of_each_of_its_jobs(own_server: RedisServer) ->
     store = make_store(own_server)
     traces = [f"c{number}" * 16 for number in range(3)]
     with collector() as collected, worker_process(own_server, DDSR_BATCH_WINDOW="3", **collected.variables):
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         ids = []
         for trace in traces:
             with tracing.served(Origin(f"order-{trace[:2]}", f"00-{trace}-{CALLER}-01"), OFF):
@@ -168,7 +168,7 @@ def test_a_batch_is_in_the_trace_of_each_of_its_jobs(own_server: RedisServer) ->
 def test_an_error_that_quotes_a_prompt_reaches_no_span_and_a_silent_collector_no_job(own_server: RedisServer) -> None:
     store = make_store(own_server)
     with collector() as collected, worker_process(own_server, **collected.variables) as process:
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         job_id = store.submit("hide", hide_request("poison", prompt=PROMPT), owner=OWNER).id
         assert ended(store, job_id, 60).state == "failed"
         until(lambda: "hide" in {span.name for span in collected.spans()})
@@ -179,7 +179,7 @@ def test_an_error_that_quotes_a_prompt_reaches_no_span_and_a_silent_collector_no
         process.terminate()
         assert process.wait(30) == 0
     with worker_process(own_server, **collected.variables) as process:  # nobody listens there any more
-        until(lambda: store.health().ready)
+        until(lambda: store.health().trouble is None)
         assert ended(store, store.submit("hide", hide_request(), owner=OWNER).id, 60).state == "done"
         process.terminate()
         start = time.monotonic()
