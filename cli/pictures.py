@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,6 +34,8 @@ from shared.recipe_files import choose_recipe, recipes_in
 
 T = TypeVar("T")
 R = TypeVar("R")
+OnStep = Callable[[int, int], None] | None
+Asked = tuple[Pixels, Recipe]
 
 ENVIRONMENT = "DDSR_IDENTITY_PROMPT"
 BATCH = 8
@@ -118,7 +120,7 @@ def hide(
     paths = _targets(faces, out_dir, output, f".stego.{_suffix(kind)}")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import hide_each
+    from shared.diffusion.pipeline import Hidden, hide_each
     from shared.diffusion.walks import HideOptions
 
     way, size = channel_and_size(scheme, _channel(channel), face_size, kind)
@@ -132,19 +134,17 @@ def hide(
         pixels, boxes[path] = decode_and_fit(_read(path), size or loaded.image_size, chosen)
         return pixels
 
+    def compute(batch: list[tuple[Path, Pixels]], on_step: OnStep) -> Sequence[Hidden | InputError]:
+        count = len(batch)
+        return hide_each(loaded, _stack(batch), [prompt] * count, [disguise] * count, options, on_step=on_step)
+
+    def keep(path: Path, one: Hidden, seconds: float) -> None:
+        recipe, target = one.recipe.to_text(), paths[path]
+        _write_stego(target, encode_picture(one.stego, kind, recipe=recipe), recipe, force)
+        report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe, **_cut(boxes[path]))
+
     good = report.readable(faces, read)
-    with _progress(good) as on_step:
-        for batch in _batches(good):
-            started = time.perf_counter()
-            with report.failing([path for path, _ in batch]):
-                hidden = hide_each(
-                    loaded, _stack(batch), [prompt] * len(batch), [disguise] * len(batch), options, on_step=on_step
-                )
-                seconds = (time.perf_counter() - started) / len(batch)
-                for path, one in report.results(batch, hidden):
-                    recipe, target = one.recipe.to_text(), paths[path]
-                    _write_stego(target, encode_picture(one.stego, kind, recipe=recipe), recipe, force)
-                    report.done(path, target, seconds, evaluations=one.evaluations, recipe=recipe, **_cut(boxes[path]))
+    report.work(_batches(good), len(good), compute, keep)
     report.finish()
 
 
@@ -169,11 +169,11 @@ def recover(
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
     from shared.diffusion.model import DiffusionModel
-    from shared.diffusion.pipeline import check_recipes, recover_each
+    from shared.diffusion.pipeline import Recovered, check_recipes, recover_each
 
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
 
-    def read(path: Path) -> tuple[Pixels, Recipe]:
+    def read(path: Path) -> Asked:
         _check_free([paths[path]], force)
         data = _read(path)
         found = _recipe_of(path, data, recipe)
@@ -181,20 +181,18 @@ def recover(
         pixels = fit_square(decode_upload(data), loaded.image_size, "centre" if found.scheme == "sealed" else "none")
         return pixels, found
 
+    def compute(batch: list[tuple[Path, Asked]], on_step: OnStep) -> Sequence[Recovered | InputError]:
+        pixels, recipes = np.stack([one for _, (one, _) in batch]), [found for _, (_, found) in batch]
+        count = len(batch)
+        return recover_each(loaded, pixels, [prompt] * count, recipes, decoys=[decoy] * count, on_step=on_step)
+
+    def keep(path: Path, one: Recovered, seconds: float) -> None:
+        target = _write(paths[path], encode_picture(one.face, kind), force)
+        report.done(path, target, seconds, authentic=one.authentic)
+
     good = sorted(report.readable(stegos, read), key=lambda item: item[1][1].batch_key)
-    with _progress(good) as on_step:
-        for _, group in groupby(good, key=lambda item: item[1][1].batch_key):
-            for batch in _batches(list(group)):
-                started = time.perf_counter()
-                with report.failing([path for path, _ in batch]):
-                    pixels = np.stack([one for _, (one, _) in batch])
-                    recipes = [found for _, (_, found) in batch]
-                    prompts, decoys = [prompt] * len(batch), [decoy] * len(batch)
-                    recovered = recover_each(loaded, pixels, prompts, recipes, decoys=decoys, on_step=on_step)
-                    seconds = (time.perf_counter() - started) / len(batch)
-                    for path, one in report.results(batch, recovered):
-                        target = _write(paths[path], encode_picture(one.face, kind), force)
-                        report.done(path, target, seconds, authentic=one.authentic)
+    alike = groupby(good, key=lambda item: item[1][1].batch_key)
+    report.work((batch for _, group in alike for batch in _batches(list(group))), len(good), compute, keep)
     report.finish()
 
 
@@ -223,6 +221,23 @@ class _Report:
             self._fail(paths, error.detail)
         except OSError as error:
             self._fail(paths, error.strerror or "cannot be read or written")
+
+    def work(
+        self,
+        batches: Iterable[list[tuple[Path, T]]],
+        count: int,
+        compute: Callable[[list[tuple[Path, T]], OnStep], Sequence[R | InputError]],
+        keep: Callable[[Path, R, float], None],
+    ) -> None:
+        """Compute batch after batch of `count` pictures and keep what is good, with the seconds that each took."""
+        with _progress(count) as on_step:
+            for batch in batches:
+                started = time.perf_counter()
+                with self.failing([path for path, _ in batch]):
+                    found = compute(batch, on_step)
+                    seconds = (time.perf_counter() - started) / len(batch)
+                    for path, one in self.results(batch, found):
+                        keep(path, one, seconds)
 
     def results(self, batch: list[tuple[Path, T]], found: Sequence[R | InputError]) -> Iterator[tuple[Path, R]]:
         """The good results of a batch with their files; an error becomes a line."""
@@ -381,12 +396,12 @@ def _batches(items: list[T]) -> Iterator[list[T]]:
 
 
 @contextmanager
-def _progress(items: list[T]) -> Iterator[Callable[[int, int], None] | None]:
+def _progress(count: int) -> Iterator[OnStep]:
     """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty() or not items:
+    if not sys.stderr.isatty() or not count:
         yield None
         return
-    batches = -(-len(items) // BATCH)
+    batches = -(-count // BATCH)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task, begun = bar.add_task("diffusion", total=batches), 0
 

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from ddsr_client import Client
 from shared.settings import StackSettings
 from stack.redis_server import find_redis, write_redis_config
 from stack.stack import Stack, threads_each
@@ -33,18 +34,11 @@ def test_hide_and_recover_through_the_stack(tmp_path: Path) -> None:
     stack = Stack(settings(tmp_path), log, worker_module="tests.worker.arithmetic")
     try:
         stack.start()
-        data = {"identity_prompt": "blue door, third floor", "disguise_prompt": "a cat"}
-        with httpx.Client(timeout=60) as client:
-            hidden = client.post(f"{stack.sender_url}/hide", files={"image": encoded(face())}, data=data)
-            assert hidden.status_code == 200, hidden.text
-            form = {"identity_prompt": "blue door, third floor", "recipe": hidden.headers["DDSR-Recipe"]}
-            url = f"{stack.receiver_url}/recover"
-            back = client.post(url, files={"stego": hidden.content}, data=form)
-            assert back.status_code == 200, back.text
-            assert np.array_equal(pixels(back.content), face())
-            stranger = client.post(url, files={"stego": hidden.content}, data={**form, "identity_prompt": "x"})
-            assert stranger.status_code == 200
-            assert not np.array_equal(pixels(stranger.content), face())
+        secret = "blue door, third floor"
+        with Client(stack.sender_url, stack.receiver_url, timeout=60) as client:
+            stego = client.hide(encoded(face()), secret, "a cat")
+            assert np.array_equal(pixels(client.recover(stego, secret).data), face())
+            assert not np.array_equal(pixels(client.recover(stego, "x").data), face())
         os.kill(stack.supervisor.pids()["sender"], signal.SIGKILL)
         old = stack.supervisor.pids()["sender"]
         until(lambda: stack.supervisor.check() or stack.supervisor.pids()["sender"] != old)
