@@ -54,13 +54,16 @@ def scene_samples(count: int, kinds: tuple[str, ...] = KINDS) -> list[Sample]:
     ]
 
 
+def write_scenes(path: Path, samples: list[Sample]) -> None:
+    fields = "\n".join(json.dumps(dict(sample.fields)) for sample in samples)
+    write_tar(path, {"metadata.jsonl": fields.encode(), **{one.name: encoded(one.picture) for one in samples}})
+
+
 @pytest.fixture
 def scenes_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "material/data/scenes-00.tar"
     path.parent.mkdir(parents=True)
-    samples = scene_samples(90, ("sea", "forest", "desert"))
-    files = {"metadata.jsonl": "\n".join(json.dumps(dict(sample.fields)) for sample in samples).encode()}
-    write_tar(path, files | {sample.name: encoded(sample.picture) for sample in samples})
+    write_scenes(path, scene_samples(90, ("sea", "forest", "desert")))
     monkeypatch.setenv("DDSR_MATERIAL", str(path.parent.parent))
     return path
 
@@ -147,7 +150,7 @@ def test_features_of_training_photographs_are_computed_once(scenes_tar: Path, tm
     assert sum(calls) == 30
     assert np.array_equal(first.vectors, again.vectors)
     assert first.records == again.records
-    write_tar(scenes_tar, scene_samples(30))  # other photographs
+    write_scenes(scenes_tar, scene_samples(30))  # other photographs
     training_set(features, tmp_path / "out", 32, 0, per_kind=10)
     assert sum(calls) == 50
 
