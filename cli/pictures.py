@@ -115,7 +115,6 @@ def hide(
 
     Each stego's recipe (public, needed to recover) is written into the file and beside it as FILE.recipe.
     """
-    no_core_dumps()
     kind = _format(format, output)
     paths = _targets(faces, out_dir, output, f".stego.{_suffix(kind)}")
     prompt = _identity_prompt(identity_prompt_file)
@@ -123,9 +122,8 @@ def hide(
     from shared.diffusion.pipeline import Hidden, hide_each
     from shared.diffusion.walks import HideOptions
 
-    way, size = channel_and_size(scheme, _channel(channel), face_size, kind)
+    chosen, (way, size) = _crop(crop), channel_and_size(scheme, _channel(channel), face_size, kind)
     options = HideOptions(scheme, solver, steps, way)
-    chosen = _crop(crop)
     loaded, report = DiffusionModel.load(model, device=device), _Report(as_json)
     boxes: dict[Path, Box | None] = {}
 
@@ -145,7 +143,6 @@ def hide(
 
     good = report.readable(faces, read)
     report.work(_batches(good), len(good), compute, keep)
-    report.finish()
 
 
 def recover(
@@ -164,7 +161,6 @@ def recover(
 
     Of the scheme sealed, a wrong prompt is an error. Of the others it gives a stranger's picture.
     """
-    no_core_dumps()
     kind = _format(None, output)
     paths = _targets(stegos, out_dir, output, ".face.png")
     prompt = _identity_prompt(identity_prompt_file)
@@ -193,7 +189,6 @@ def recover(
     good = sorted(report.readable(stegos, read), key=lambda item: item[1][1].batch_key)
     alike = groupby(good, key=lambda item: item[1][1].batch_key)
     report.work((batch for _, group in alike for batch in _batches(list(group))), len(good), compute, keep)
-    report.finish()
 
 
 @dataclass
@@ -229,7 +224,11 @@ class _Report:
         compute: Callable[[list[tuple[Path, T]], OnStep], Sequence[R | InputError]],
         keep: Callable[[Path, R, float], None],
     ) -> None:
-        """Compute batch after batch of `count` pictures and keep what is good, with the seconds that each took."""
+        """Compute batch after batch of `count` pictures and keep what is good, with the seconds that each took.
+
+        Raises:
+            typer.Exit: something failed.
+        """
         with _progress(count) as on_step:
             for batch in batches:
                 started = time.perf_counter()
@@ -238,6 +237,8 @@ class _Report:
                     seconds = (time.perf_counter() - started) / len(batch)
                     for path, one in self.results(batch, found):
                         keep(path, one, seconds)
+        if self.code:
+            raise typer.Exit(self.code)
 
     def results(self, batch: list[tuple[Path, T]], found: Sequence[R | InputError]) -> Iterator[tuple[Path, R]]:
         """The good results of a batch with their files; an error becomes a line."""
@@ -261,12 +262,10 @@ class _Report:
             words = _WORDS.get(more.get("authentic"), "")
             typer.echo(f"{source} -> {target} ({seconds:.1f} s){words}", err=target == STANDARD)
 
-    def finish(self) -> None:
-        if self.code:
-            raise typer.Exit(self.code)
-
 
 def _identity_prompt(file: Path | None) -> str:
+    """From the file, the environment, or whoever sits there. From here on the process leaves no core dump."""
+    no_core_dumps()
     if file is not None:
         try:
             prompt = file.read_text(encoding="utf-8-sig").removesuffix("\n")

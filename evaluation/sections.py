@@ -56,20 +56,28 @@ def instruments(table: Row) -> Lines:
 def reversibility(table: Row, folder: Path) -> Lines:
     options = table["setup"]["options"]
     lines = ["## Reversibility (Table 1, Fig. 7)", ""]
-    lines += [f"Scheme {options['scheme']}, solver {options['solver']}, {options['steps']} steps; network evaluations "
-              f"{table['evaluations']} to hide, {table['recover_evaluations']} to recover."]  # fmt: skip
+    lines += [
+        f"Scheme {options['scheme']}, solver {options['solver']}, {options['steps']} steps; network evaluations "
+        f"{table['evaluations']} to hide, {table['recover_evaluations']} to recover."
+    ]
     lines += ["", *provenance(table)]
     seen = table.get("perception", {})
     lpips = figure(seen["lpips"], 4) if "lpips" in seen else "-"
     rows = [
         ("recovered", figure(table["recovered"]["psnr"]), figure(table["recovered"]["ssim"], 3), lpips),
         ("ceiling decode(encode(x))", figure(table["ceiling"]["psnr"]), figure(table["ceiling"]["ssim"], 3), "-"),
-        ("stego against the face", figure(table["stego_to_original"]["psnr"]),
-         figure(table["stego_to_original"]["ssim"], 3), "-"),
-    ]  # fmt: skip
+        (
+            "stego against the face",
+            figure(table["stego_to_original"]["psnr"]),
+            figure(table["stego_to_original"]["ssim"], 3),
+            "-",
+        ),
+    ]
     lines += markdown(("", "PSNR, dB", "SSIM", "LPIPS (AlexNet)"), rows)
-    lines += [f"The loop costs {figure(table['loss_db'])} dB against the ceiling. "
-              f"Stegos that show a face: {figure(table['stego_shows_face'], 1, percent=True)}."]  # fmt: skip
+    lines += [
+        f"The loop costs {figure(table['loss_db'])} dB against the ceiling. "
+        f"Stegos that show a face: {figure(table['stego_shows_face'], 1, percent=True)}."
+    ]
     if "frechet" in seen:
         lines += [f"Recovered against original pictures, {seen['frechet']['features']}: {_distance(seen['frechet'])}."]
     lines += [""]
@@ -239,8 +247,16 @@ def ablation(tables: Mapping[str, Row], folder: Path) -> Lines:
     rows.append(("paper, without", "", "28", "0.77", "34 (FID)", "-", "-", "-"))
     rows.append(("paper, with", "", "35.11", "0.93", "32.96 (FID)", "-", "-", "-"))
     features = [t["perception"]["frechet"]["features"] for t in tables.values() if "frechet" in t.get("perception", {})]
-    head = ("PCR", "model", "PSNR", "SSIM", next(iter(features), "Frechet distance"), "CLIP to identity prompt",
-            "LPIPS", "similarity, by recogniser")  # fmt: skip
+    head = (
+        "PCR",
+        "model",
+        "PSNR",
+        "SSIM",
+        next(iter(features), "Frechet distance"),
+        "CLIP to identity prompt",
+        "LPIPS",
+        "similarity, by recogniser",
+    )
     lines = ["## Ablation (Table 5, Fig. 10)", ""]
     for table in tables.values():
         lines += provenance(table)

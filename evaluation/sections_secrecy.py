@@ -185,8 +185,17 @@ def peers(tables: Mapping[str, Row], folder: Path) -> Lines:
         )
     first = next(iter(tables.values()))
     recognisers = ", ".join(first["calibrations"]) or "none"
-    head = ("way", "PSNR", "verified, %", "wrong prompt verified, %", "no key verified, %",
-            "wrong prompt, PSNR", "JPEG 40, PSNR", "evaluations", "seconds")  # fmt: skip
+    head = (
+        "way",
+        "PSNR",
+        "verified, %",
+        "wrong prompt verified, %",
+        "no key verified, %",
+        "wrong prompt, PSNR",
+        "JPEG 40, PSNR",
+        "evaluations",
+        "seconds",
+    )
     return [
         "## Peers on the same model",
         "",

@@ -83,9 +83,15 @@ def test_there_are_pages() -> None:
 def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.split()) <= 1200
     assert re.findall(r"^## (.+)$", prose(README), re.MULTILINE) == [
-        "When to use it, and when not", "Two commands", "curl", "Python", "How well it works", "Schemes and channels",
-        "Limits", "More",
-    ]  # fmt: skip
+        "When to use it, and when not",
+        "Two commands",
+        "curl",
+        "Python",
+        "How well it works",
+        "Schemes and channels",
+        "Limits",
+        "More",
+    ]
 
 
 def test_the_documents_stay_short() -> None:

@@ -35,7 +35,7 @@ def shoot(browser: Browser, address: str, folder: Path) -> None:
 def main(folder: Path) -> int:
     program = find_chromium()
     if program is None:
-        print("no Chromium: install it or set DDSR_CHROMIUM", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("no Chromium: install it or set DDSR_CHROMIUM\n")
         return 3
     with temporary_stack(io.StringIO()) as stack, chromium(program) as browser:
         shoot(browser, f"{stack.sender_url}/", folder)
