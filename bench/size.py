@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,14 +23,15 @@ ROOT = Path(__file__).parents[1]
 PRODUCT = ("services", "shared", "worker")
 TOOLS = ("cli", "stack", "figures", "training", "evaluation", "bench", "load", "fuzz")
 PARTS: Mapping[str, tuple[str, ...]] = {"product": PRODUCT, "tools": TOOLS, "client": ("client",), "tests": ("tests",)}
+SEALED = ("sealed.py", "payload.py", "noise_code.py", "ldpc5g.py", "repair.py", "channels.py", "codecs/*.py")
 FOLDER = "DDSR_BENCH_PASSED"  # where the processes of the stack leave their notes
 _START, _STOP = "start", "stop"  # files by which they are told
 _NO_FUNCTION = ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
-def sizes(folders: tuple[str, ...]) -> dict[str, Any]:
+def sizes(folders: Iterable[str], pattern: str = "**/*.py") -> dict[str, Any]:
     """Modules, lines, and the lengths of functions in lines: median, 90th percentile, longest."""
-    sources = [path.read_text() for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    sources = [path.read_text() for folder in folders for path in sorted((ROOT / folder).glob(pattern))]
     lengths = [length for source in sources for length in _lengths(source)]
     return {
         "modules": len(sources),
@@ -109,12 +110,15 @@ def main() -> None:
         found = sizes(folders)
         lengths = " / ".join(map(str, found["lengths"]))
         print(f"{part}: {found['modules']} modules, {found['lines']} lines, functions of {lengths} lines")
+    sealed = [sizes(["shared/diffusion"], pattern) for pattern in SEALED]
+    numbers = (sum(found[name] for found in sealed) for name in ("modules", "lines"))
+    print("of the product, what only the scheme sealed needs: {} modules, {} lines".format(*numbers))
     functions = passed()
     for file, group in groupby(functions, key=lambda found: found[0]):
         print(f"  {file}: {', '.join(name for _, name in group)}")
-    core = [found for found in functions if found[0].startswith("shared/diffusion/")]
-    for name, some in (("the face passes", functions), ("of them in shared/diffusion", core)):
-        print(f"{name}: {len(some)} functions in {len({file for file, _ in some})} files")
+    for start in ("", "services/", "shared/jobs", "worker/", "shared/diffusion/"):
+        some = [file for file, _ in functions if file.startswith(start)]
+        print(f"the face passes {len(some)} functions in {len(set(some))} files {start and f'of {start}'}")
 
 
 if __name__ == "__main__":
