@@ -19,10 +19,10 @@ from shared.jobs.connection import remedy
 from shared.jobs.due import DueWebhooks
 from shared.jobs.lease import Lease
 from shared.jobs.workers import announce, live_workers, withdraw
+from shared.logs import Log, configure_libraries, make_log, where
 from shared.process import end_with_zero, no_core_dumps
 from shared.settings import QueueSettings, WorkerSettings
 from shared.webhooks import load_secret
-from worker import logs
 from worker.batching import Batches
 from worker.engine import Engine
 from worker.metrics import WorkerMetrics
@@ -38,7 +38,8 @@ def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[
     """
     no_core_dumps()
     end_with_zero()
-    log = logs.configure(settings.log_level)
+    log = make_log("worker", settings.log_level)
+    configure_libraries("worker")
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     try:
         tracing.start("ddsr-worker")
@@ -51,7 +52,7 @@ def run(queue_settings: QueueSettings, settings: WorkerSettings, load: Callable[
         log.info("loaded", worker=name, model=engine.fingerprint, seconds=seconds)
         return _serve(name, queue_settings, settings, keys, engine, log)
     except redis.RedisError as error:
-        log.error("redis went away", worker=name, detail=remedy(error), **logs.where(error))
+        log.error("redis went away", worker=name, detail=remedy(error), **where(error))
     except DdsrError as error:
         log.error("cannot work", worker=name, code=error.code, detail=error.detail)
     except tracing.TracingError as error:
@@ -67,7 +68,7 @@ def _serve(
     settings: WorkerSettings,
     keys: Keyring,
     engine: Engine,
-    log: logs.Log,
+    log: Log,
 ) -> int:
     metrics = WorkerMetrics()
     metrics.model.info({"fingerprint": engine.fingerprint, "image_size": str(engine.image_size)})
@@ -106,15 +107,21 @@ def _serve(
         threading.Thread(target=_every, args=(pause, stop, action, log), daemon=True).start()
     log.info("ready", worker=name)
     try:
+        return _work(worker, connection, log)
+    finally:
+        stop.set()
+
+
+def _work(worker: RqWorker, connection: redis.Redis, log: Log) -> int:
+    """The loop. 0 where it was asked to stop, even while Redis is away."""
+    try:
         worker.work(logging_level="WARNING")
-        withdraw(connection, name)
+        withdraw(connection, worker.name)
     except redis.RedisError as error:
         if not worker.asked_to_stop:
             raise
         log.warning("redis does not answer", error=type(error).__name__)  # its announcement ends by itself
-    finally:
-        stop.set()
-    log.info("stopped", worker=name, asked=worker.asked_to_stop)
+    log.info("stopped", worker=worker.name, asked=worker.asked_to_stop)
     return 0 if worker.asked_to_stop else 1
 
 
@@ -134,14 +141,14 @@ def _refuse_another_model(connection: redis.Redis, own: str, seconds: int) -> No
         time.sleep(0.2)
 
 
-def _every(seconds: float, stop: threading.Event, action: Callable[[], None], log: logs.Log) -> None:
+def _every(seconds: float, stop: threading.Event, action: Callable[[], None], log: Log) -> None:
     while not stop.wait(seconds):
         try:
             action()
         except redis.RedisError as error:
             log.warning("redis does not answer", detail=remedy(error))
         except Exception as error:
-            log.error("thread", **logs.where(error))
+            log.error("thread", **where(error))
 
 
 def publish(keys: Keyring, path: Path) -> None:

@@ -16,9 +16,9 @@ import redis
 from shared.errors import ComputationFailed, DdsrError, EnvelopeError, JobTimeout, WorkerLost
 from shared.jobs.lease import Lease, OpenJob, Waiting
 from shared.jobs.model import Kind
+from shared.logs import Log, where
 from shared.settings import QueueSettings, WorkerSettings
 from worker.engine import Engine, Outcome, Stop, Unwanted
-from worker.logs import Log, where
 from worker.metrics import NOT_AUTHENTIC, RECOVERIES, WorkerMetrics
 from worker.observe import Observer
 from worker.rq_worker import Alarm

@@ -7,8 +7,8 @@ import redis
 
 from shared.errors import DdsrError
 from shared.jobs.due import Due, DueWebhooks
+from shared.logs import Log, where
 from worker.delivery import Final, Refused, deliver
-from worker.logs import Log, where
 from worker.metrics import WorkerMetrics
 
 LEASE = 120.0  # seconds; more than an attempt takes, with a slow lookup of a name before it

@@ -16,13 +16,13 @@ from services.common.completions import Completions
 from services.common.context import Context
 from services.common.handlers import install_handlers
 from services.common.keys import load_keys
-from services.common.logs import make_log
 from services.common.metrics import ServiceMetrics
 from services.common.middleware import BodyLimit, HeadAsGet, Linger, QueryGuard, RequestContext
 from services.common.openapi import install_openapi
 from services.common.rate_limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import JobStore, Kind, open_redis
+from shared.logs import make_log
 from shared.settings import QueueSettings
 
 READABLE = (
@@ -57,37 +57,13 @@ def build_app(
     """
     keep_uploads_in_memory()
     version = _version()
-    connection = open_redis(queue)
-    log = make_log(service, settings.log_level)
-    context = Context(
-        kind=kind,
-        service=service,
-        settings=settings,
-        store=JobStore(connection, queue),
-        keys=load_keys(settings),
-        limits=RateLimits(connection, settings),
-        metrics=ServiceMetrics(service, version),
-        log=log,
-        completions=Completions(queue, log),
-        fields=frozenset(fields),
-        files=frozenset(name for name, field in fields.items() if field.annotation is UploadFile),
-    )
-    context.metrics.watch_queue(context.store.health)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        context.log.info("start", version=version, keys=len(context.keys.entries))
-        async with context.completions.subscribed():
-            yield
-        connection.close()
-        context.log.info("stop")
-
+    context = _make_context(kind, service, version, fields, settings, queue)
     app = FastAPI(
         title=f"DDSR {service}",
         version=version,
         summary=summary,
         description=description,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         telemetry={
@@ -112,6 +88,44 @@ def build_app(
         app.include_router(part)
     install_openapi(app, settings)
     return app
+
+
+def _make_context(
+    kind: Kind,
+    service: str,
+    version: str,
+    fields: Mapping[str, FieldInfo],
+    settings: ServiceSettings,
+    queue: QueueSettings,
+) -> Context:
+    connection = open_redis(queue)
+    log = make_log(service, settings.log_level)
+    context = Context(
+        kind=kind,
+        service=service,
+        settings=settings,
+        store=JobStore(connection, queue),
+        keys=load_keys(settings),
+        limits=RateLimits(connection, settings),
+        metrics=ServiceMetrics(service, version),
+        log=log,
+        completions=Completions(queue, log),
+        fields=frozenset(fields),
+        files=frozenset(name for name, field in fields.items() if field.annotation is UploadFile),
+        close=connection.close,
+    )
+    context.metrics.watch_queue(context.store.health)
+    return context
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    context: Context = app.state.context
+    context.log.info("start", version=app.version, keys=len(context.keys.entries))
+    async with context.completions.subscribed():
+        yield
+    context.close()
+    context.log.info("stop")
 
 
 def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:

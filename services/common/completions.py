@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
-from services.common.logs import Log
 from shared.jobs import open_asyncio_redis
 from shared.jobs.scripts import ENDED
+from shared.logs import Log
 from shared.settings import QueueSettings
 
 RECONNECT_PAUSE = 1.0  # seconds before another try to listen

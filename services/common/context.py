@@ -13,11 +13,11 @@ from fastapi import Request
 
 from services.common.completions import Completions
 from services.common.keys import ApiKeys
-from services.common.logs import Log
 from services.common.metrics import ServiceMetrics
 from services.common.rate_limits import RateLimits
 from services.common.settings import ServiceSettings
 from shared.jobs import JobStore, Kind, QueueHealth
+from shared.logs import Log
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Context:
     completions: Completions
     fields: frozenset[str]  # of the form, and those of them that are files
     files: frozenset[str]
+    close: Callable[[], None]  # the connections to Redis
     uploads: Counter[str] = field(default_factory=Counter)  # by owner, as is `waiting`
     waiting: Counter[str] = field(default_factory=Counter)
     _redis: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(REDIS_THREADS))

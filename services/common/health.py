@@ -9,12 +9,12 @@ from services.common.problems import NotReady, Unauthenticated
 from services.common.schemas import Alive, Version
 from shared.errors import KeyFileError
 
-router = APIRouter(tags=["service"])
-metrics_router = APIRouter(tags=["service"], route_class=MetricsRoute)
+router = APIRouter(tags=["service"], responses=problems())
+metrics_router = APIRouter(tags=["service"], route_class=MetricsRoute, responses=problems(Unauthenticated))
 METRICS_EXAMPLE = 'ddsr_http_requests_total{method="POST",route="/hide",status="200"} 3.0\n'
 
 
-@router.get("/livez", operation_id="livez", summary="The process answers", response_model=Alive, responses=problems())
+@router.get("/livez", operation_id="livez", summary="The process answers", response_model=Alive)
 async def livez() -> Alive:
     """Needs nothing: neither Redis nor a worker."""
     return Alive()
@@ -39,9 +39,7 @@ async def readyz(request: Request) -> Alive:
     return Alive()
 
 
-@router.get(
-    "/version", operation_id="get_version", summary="Version and model", response_model=Version, responses=problems()
-)
+@router.get("/version", operation_id="get_version", summary="Version and model", response_model=Version)
 async def version(request: Request) -> Version:
     """`model` names the model that the live workers hold; a recipe names the one it was made with."""
     context = context_of(request)
@@ -63,7 +61,6 @@ async def version(request: Request) -> Version:
                 "application/openmetrics-text": {"example": METRICS_EXAMPLE + "# EOF\n"},
             },
         },
-        **problems(Unauthenticated),
     },
 )
 async def metrics(request: Request) -> Response:

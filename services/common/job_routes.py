@@ -27,7 +27,7 @@ EVENT_EXAMPLE = (
 EVENT_PAUSE = 0.25  # seconds between two looks at a job that somebody follows
 _ID = re.compile(r"[0-9a-f]{32}")
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=AuthenticatedRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=AuthenticatedRoute, responses=problems(*KEYED))
 JobId = Annotated[
     str,
     Path(
@@ -88,7 +88,7 @@ Followed = Annotated[JobView, Depends(follow)]
     operation_id="list_jobs",
     summary="The caller's jobs",
     response_model=Jobs,
-    responses=problems(*KEYED, InvalidRequest),
+    responses=problems(InvalidRequest),
 )
 async def list_jobs(
     request: Request,
@@ -117,7 +117,7 @@ async def list_jobs(
     operation_id="get_job",
     summary="State of a job",
     response_model=Job,
-    responses=problems(*KEYED, JobNotFound, InvalidRequest),
+    responses=problems(JobNotFound, InvalidRequest),
 )
 async def show(
     request: Request,
@@ -156,7 +156,7 @@ async def result(request: Request, view: Looked) -> Response:
     operation_id="cancel_job",
     summary="Cancel a job, or drop its result",
     response_model=Job,
-    responses=problems(*KEYED, JobNotFound),
+    responses=problems(JobNotFound),
 )
 async def cancel(request: Request, view: Looked) -> Response:
     """A queued job never starts, a running one stops within one diffusion step. The result of a finished one is
@@ -178,7 +178,7 @@ async def cancel(request: Request, view: Looked) -> Response:
             "content": {"text/event-stream": {"schema": {}, "example": EVENT_EXAMPLE}},
         },
         204: {"description": "`Last-Event-ID` names the end: there is nothing more to follow"},
-        **problems(*KEYED, JobNotFound),
+        **problems(JobNotFound),
     },
 )
 async def events(request: Request, view: Followed) -> AsyncIterator[ServerSentEvent]:

@@ -11,11 +11,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from services.common.logs import Log, where
 from services.common.metrics import ServiceMetrics
 from services.common.problems import BodyTooLarge, SecretInQuery, SlowUpload, describe, problem_response
 from shared import tracing
 from shared.errors import DdsrError
+from shared.logs import Log, where
 from shared.tracing import OFF, REQUEST_ID, Origin, Span, traceparent_of
 
 SECURITY_HEADERS = {

@@ -14,11 +14,11 @@ from fastapi import FastAPI
 
 from services.common.auth import is_loopback
 from services.common.keys import load_keys
-from services.common.logs import configure_libraries
 from services.common.memory import give_back_large_blocks
 from services.common.settings import ServiceSettings
 from shared import tracing
 from shared.errors import KeyFileError
+from shared.logs import configure_libraries
 from shared.process import end_with_zero, no_core_dumps
 
 Settings = TypeVar("Settings", bound=ServiceSettings)

@@ -11,10 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from services.common.completions import Completions, cancel
-from services.common.logs import make_log
 from services.common.responses import SPARE_POLL
 from services.sender.app import SenderSettings, create_app
 from shared.jobs.scripts import ENDED
+from shared.logs import make_log
 from shared.settings import QueueSettings
 from stack.redis_server import RedisServer
 from tests.services.conftest import Clients, hide_form, wait_until

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from services.common.keys import new_key
-from services.common.logs import configure_libraries, make_log, where
 from services.sender.app import SenderSettings, create_app
+from shared.logs import configure_libraries, make_log, where
 from stack.redis_server import RedisServer
 from tests.services.conftest import Clients, local_client
 from tests.worker.support import queue_settings

@@ -23,14 +23,15 @@ from shared.envelope import Keyring
 from shared.jobs import JobResult, JobStore
 from shared.jobs import scripts as records
 from shared.jobs.due import DueWebhooks
+from shared.logs import make_log
 from stack.redis_server import RedisServer
 from tests.shared.test_jobs import abandon, make_lease, take
 from tests.worker.support import OWNER, announce, hide_request, make_store, until
 from worker.delivery import Refused, deliver
-from worker.logs import configure
 from worker.metrics import WorkerMetrics
 from worker.outbox import DELAYS, SENDERS, Outbox
 
+LOG = make_log("worker", "error")
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtMTIzNA=="
 
 
@@ -143,7 +144,7 @@ def test_a_handshake_that_never_ends_is_cut_off() -> None:
 def test_a_slow_receiver_holds_up_nobody_else(server: RedisServer, receiver: Receiver) -> None:
     announce(server)
     store, due = make_store(server), make_due(server)
-    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=LOG)
     slow = [store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/slow").id for _ in range(3)]
     quick = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200").id
     for job in (*slow, quick):
@@ -159,7 +160,7 @@ def test_there_are_so_many_senders(server: RedisServer, receiver: Receiver) -> N
     """Those that find none free wait, and lose nothing."""
     announce(server)
     store, due = make_store(server), make_due(server)
-    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=LOG)
     for number in range(SENDERS + 2):
         url = f"{receiver.url}/{'slow' if number < SENDERS else 200}"
         job = store.submit("hide", hide_request(), owner=OWNER, webhook=url)
@@ -280,7 +281,7 @@ def test_outbox_retries_and_then_forgets(server: RedisServer, receiver: Receiver
     announce(server)
     store, due = make_store(server), make_due(server)
     client = server.client()
-    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    outbox = Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=LOG)
     good = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/200")
     send(outbox)
     assert not receiver.got
@@ -323,7 +324,7 @@ def test_410_is_taken_at_its_word(server: RedisServer, receiver: Receiver) -> No
     """And a private address is not asked for again either."""
     announce(server)
     store, due = make_store(server), make_due(server)
-    log, metrics = configure("error"), WorkerMetrics()
+    log, metrics = LOG, WorkerMetrics()
     reasons = ("the webhook answered 410", "the webhook leads to a private address")
     for allow, reason in zip((True, False), reasons, strict=True):
         job = store.submit("hide", hide_request(), owner=OWNER, webhook=f"{receiver.url}/410")
@@ -339,7 +340,7 @@ def test_a_job_that_nobody_took_ends_without_being_asked_for(server: RedisServer
     """Its webhook is told, and with or without one its sealed request goes; a job that waits or runs is left alone."""
     announce(server)
     store, lease, client = make_store(server), make_lease(server), server.client()
-    outbox = Outbox(make_due(server), SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error"))
+    outbox = Outbox(make_due(server), SECRET, allow_private=True, metrics=WorkerMetrics(), log=LOG)
     url = f"{receiver.url}/200"
     webhooks = (url, url, url, None)
     patient, begun, told, silent = (
@@ -370,6 +371,6 @@ def test_a_forged_entry_stops_no_webhook(server: RedisServer, receiver: Receiver
     client.delete(records.record_key(jobs[1]))
     client.rpush(records.record_key(jobs[1]), "not a hash")
     client.zadd(records.WEBHOOKS, {jobs[0]: 1, jobs[1]: 2, b"\xff": 3, jobs[2]: 4})
-    send(Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=configure("error")))
+    send(Outbox(due, SECRET, allow_private=True, metrics=WorkerMetrics(), log=LOG))
     assert [json.loads(body)["data"]["id"] for _, _, body in receiver.got] == [jobs[2]]
     assert not client.exists(records.WEBHOOKS)

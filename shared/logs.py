@@ -1,6 +1,5 @@
 """Structured logs: one JSON object a line on standard error, with ids, stages and seconds; never content."""
 
-import json
 import logging
 import sys
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 import structlog
 
 Log = structlog.typing.FilteringBoundLogger
+_QUIET = ("diffusers", "transformers", "httpx", "urllib3", "PIL", "torch", "filelock")
 
 
 class _StandardError:
     """Whatever standard error is at the time of writing."""
 
     def msg(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(message + "\n")
 
     debug = info = warning = error = msg
 
@@ -35,27 +35,26 @@ def make_log(service: str, level: str) -> Log:
     return log.bind(service=service)
 
 
-class _OneLine(logging.Formatter):
+class _Forward(logging.Handler):
     """What libraries log, in our form; of an exception its type and place, for its text may quote the input."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, log: Log) -> None:
         super().__init__()
-        self._service = service
+        self._log = log
 
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {"service": self._service, "logger": record.name, "level": record.levelname.lower()}
+    def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        fields |= structlog.contextvars.get_contextvars()
-        return json.dumps({**fields, "event": record.getMessage(), **(where(error) if error else {})})
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write(record.getMessage(), logger=record.name, **(where(error) if error else {}))
 
 
 def configure_libraries(service: str) -> None:
     """Send what libraries log through standard `logging`, from warnings up, to standard error in our form."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine(service))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_Forward(make_log(service, "warning"))]
     root.setLevel(logging.WARNING)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def where(error: BaseException) -> dict[str, Any]:
