@@ -59,6 +59,7 @@ def test_the_keys_of_redis_are_the_codes() -> None:
         records.record_key("<id>"),
         records.request_key("<id>"),
         records.result_key("<id>"),
+        records.list_key("<kind>", "<owner>"),
         records.idempotency_key("<mac>"),
         records.worker_key("<name>"),
         records.WORKERS,
