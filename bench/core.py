@@ -31,7 +31,12 @@ class CoreOptions:
     batches: Sequence[int] = (1, 8)
     rounds: Sequence[int] = (5, 2)
     steps: int = STEPS
-    ours: Sequence[HideOptions] = (HideOptions(), HideOptions(steps=FEW))
+    ours: Sequence[HideOptions] = (
+        HideOptions("keyed"),
+        HideOptions("keyed", steps=FEW),
+        HideOptions("sealed"),
+        HideOptions("sealed", channel="jpeg"),
+    )
     seed: int = 0
 
 
@@ -45,10 +50,7 @@ def run(source: Path | None, options: CoreOptions, say: Say = lambda text: None)
     for batch, rounds in zip(options.batches, options.rounds, strict=True):
         for row in _compare(ours, theirs, faces.first(batch), rounds, options):
             times = {phase: row[phase]["ratio"]["wall"] for phase in ("recover", "hide")}
-            say(
-                f"batch {batch}, {row['steps']} steps: recover {times['recover']:.1f} times as fast, "
-                f"hide {times['hide']:.1f}"
-            )
+            say(f"batch {batch}, {row['name']}: recover {times['recover']:.1f} times as fast, hide {times['hide']:.1f}")
             rows.append(row)
     return {
         "model": ours.fingerprint,
@@ -118,7 +120,13 @@ def _compare(
     quality = {name: float(np.mean(psnrs(faces.pixels, pair.faces()))) for name, pair in pairs.items()}
     rows = []
     for number, each in enumerate(options.ours):
-        row: dict[str, Any] = {"batch": len(faces.pixels), "solver": each.resolved_solver, "steps": each.resolved_steps}
+        row: dict[str, Any] = {
+            "name": f"{each.scheme} for {each.channel}" if each.scheme == "sealed" else each.scheme,
+            "batch": len(faces.pixels),
+            "solver": each.resolved_solver,
+            "steps": each.resolved_steps,
+        }
+        row["name"] += f", {row['steps']} steps"
         names = {"baseline": "baseline", "ours": str(number)}
         for phase, found in samples.items():
             row[phase] = {

@@ -44,7 +44,7 @@ def core_rows(result: Mapping[str, Any]) -> Rows:
             theirs, ours, ratio = row[phase]["baseline"], row[phase]["ours"], row[phase]["ratio"]
             rows.append(
                 [
-                    f"{phase}, batch {row['batch']}, {row['steps']} steps",
+                    f"{phase}, batch {row['batch']}, {row['name']}",
                     f"{theirs['evaluations']} / {ours['evaluations']}",
                     f"{theirs['seconds']:.2f} / {ours['seconds']:.2f}",
                     f"{ratio['wall']:.1f}",
@@ -130,7 +130,7 @@ def bar_plot(bars: Mapping[str, float], label: str, path: Path, goals: Mapping[s
 def core_bars(result: Mapping[str, Any]) -> dict[str, float]:
     """Ratio of time to the baseline of each phase, batch and number of steps."""
     return {
-        f"{phase}, batch {row['batch']}, {row['steps']} steps": row[phase]["ratio"]["wall"]
+        f"{phase}, batch {row['batch']}, {row['name']}": row[phase]["ratio"]["wall"]
         for row in result["rows"]
         for phase in ("hide", "recover")
     }

@@ -20,7 +20,7 @@ from evaluation.runs import Row, Run, batches
 from figures.evaluations import evaluations
 from shared.diffusion.channels import CHANNELS, jpeg
 from shared.diffusion.pipeline import Hidden, Recovered, hide_each, recover_each
-from shared.diffusion.sealed import first_rate, rate_of
+from shared.diffusion.sealed import rate_of
 from shared.diffusion.walks import HideOptions
 from shared.errors import DdsrError
 
@@ -141,12 +141,11 @@ def _add(rows: Sequence[Row], name: str, parts: Sequence[Row]) -> None:
 def summary(bench: Bench, rows: Sequence[Row], options: HideOptions) -> Row:
     """Figures of the rows of one channel."""
     sent, seed = [row for row in rows if row["let_go"]], bench.seed
-    first = first_rate(bench.model, options.channel)
     table: Row = {
         "steps": options.resolved_steps,
         "let_go": share([row["let_go"] for row in rows]).as_dict(),
         "hide_cpu_seconds": mean([row["hide_cpu_seconds"] for row in rows], seed).as_dict(),
-        "first_draw": share([row["let_go"] and row["rate"] == first for row in rows]).as_dict(),
+        "first_draw": share([row["let_go"] and row["draws"] == 1 for row in rows]).as_dict(),
     }
     if sent:
         table["draws"] = mean([row["draws"] for row in sent], seed).as_dict()

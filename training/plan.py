@@ -46,6 +46,7 @@ class PlanConfig:
     guidance: float = 3.0
     guidance_floor: float = 4.0
     guidance_against: str = PERSON
+    disguise_prefix: str = "a landscape, "
     temperature: float = 0.7
     temperature_start: float = 0.5
     faces: int = 64

@@ -83,6 +83,10 @@ def _noise(sigma: float) -> Step:
     return lambda pixels, rng: gaussian_noise(pixels, sigma, rng)
 
 
+def _salt_and_pepper(p: float) -> Step:
+    return lambda pixels, rng: salt_and_pepper(pixels, p, rng)
+
+
 def _rescaled(factor: float) -> Step:
     return lambda pixels, rng: rescaled(pixels, factor)
 
@@ -104,7 +108,7 @@ class Channel:
 CHANNELS = {
     c.name: c
     for c in (
-        Channel("lossless", {"png": _untouched}, 10),
+        Channel("lossless", {"png": _untouched, "salt and pepper 2 %": _salt_and_pepper(0.02)}, 10),
         Channel("jpeg", {"jpeg 80": _jpeg(80), "webp 80": _webp(80)}, 5),
         Channel("messenger", {"jpeg 40": _jpeg(40), "scaled to .75": _rescaled(0.75), "noise 10": _noise(10)}, 5),
         Channel("degraded", {"jpeg 20": _jpeg(20), "noise 30": _noise(30)}, 5),

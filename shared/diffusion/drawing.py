@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.diffusion.model import DiffusionModel
-from shared.diffusion.repair import drawn_lines, repaired
+from shared.diffusion.repair import overwritten, repaired
 
 MIDDLE = 127.5  # grey level
 DRAW_ITERATIONS = 12
@@ -21,7 +21,7 @@ def read(model: DiffusionModel, pixels: NDArray[np.uint8], contrast: float) -> T
     levels = (pixel.double() - MIDDLE) / contrast + MIDDLE
     if model.exact:
         side = (pixel == 255).double() - (pixel == 0).double()
-        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side, drawn_lines(pixel))
+        levels = repaired(lambda x: model.decode_levels(model.encode_levels(x)), levels, side, overwritten(pixel))
     return model.encode_levels(levels)
 
 

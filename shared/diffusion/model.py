@@ -49,6 +49,8 @@ class Extras:
             coordinate of the DCT (frames.py); None: 0 and 1.
         guidance: of the disguise walk, above the noise level `guidance_floor` (Ho and Salimans, 2022): the noise is
             predicted as without + guidance (with - without the prompt), both by sender and receiver. 1: none.
+        disguise_prefix: what the model reads before every disguise prompt, so that words that training never had give
+            a scene too, and no face.
         guidance_against: the text that stands for no prompt there. What it names, stegos are led away from.
         temperature: of the stego's noise in its least reliable coordinates; it rises in a straight line to 1 at the
             share `temperature_start` of the stego order. Less makes calmer pictures that carry less.
@@ -56,7 +58,8 @@ class Extras:
         radius_mean, radius_deviation: of log r^2 of each group of coordinates over training faces.
         channel_noise: by channel (channels.py), what it leaves of a stego's noise along the stego order: noise over
             signal in decibels, of stretches of equal length (`noise_code.profile_of`).
-        channel_start: by channel, the step of the rate at which the first draw is made (sealed.py).
+        channel_start: by channel, how the step of the first draw's rate follows from the disguise prompt (sealed.py): a
+            constant, and what is added for each number of the mean hidden state of the prompt.
     """
 
     face_floor: float | None = None
@@ -68,6 +71,7 @@ class Extras:
     stego_knee: float | None = None
     guidance: float = 1.0
     guidance_floor: float = 0.0
+    disguise_prefix: str = ""
     guidance_against: str = ""
     temperature: float = 1.0
     temperature_start: float = 1.0
@@ -80,7 +84,7 @@ class Extras:
     radius_mean: list[float] | None = None
     radius_deviation: list[float] | None = None
     channel_noise: dict[str, list[float]] | None = None
-    channel_start: dict[str, int] | None = None
+    channel_start: dict[str, list[float]] | None = None
 
 
 class DiffusionModel:
@@ -200,16 +204,17 @@ class DiffusionModel:
         return levels
 
     @torch.no_grad()
-    def embed(self, prompts: Sequence[str], name: str = "the prompt") -> Tensor:
-        """Hidden states of the text encoder, (B, L, D).
+    def embed(self, prompts: Sequence[str], name: str = "the prompt", prefix: str = "") -> Tensor:
+        """Hidden states of the text encoder, (B, L, D), for prompts with `prefix` before each.
 
         Raises:
             PromptTooLong: a prompt has more tokens than the encoder reads. The error says `name` and does not quote it.
         """
         length = int(self.tokenizer.model_max_length)
-        ids = self.tokenizer(list(prompts), padding="max_length", max_length=length).input_ids
+        ids = self.tokenizer([prefix + one for one in prompts], padding="max_length", max_length=length).input_ids
         if any(len(row) > length for row in ids):
-            raise PromptTooLong(f"{name} has more than {length - 2} tokens of the model; use fewer or plainer words")
+            room = length - len(self.tokenizer(prefix).input_ids)
+            raise PromptTooLong(f"{name} has more than {room} tokens of the model; use fewer or plainer words")
         hidden: Tensor = self.text_encoder(torch.tensor(ids, device=self.device)).last_hidden_state
         return hidden
 

@@ -8,6 +8,7 @@
 The face never enters a walk. What a channel leaves of z_T decides how many bits get through, and that differs from
 stego to stego by a factor of two. So the sender closes the loop: it sends its stego through everything that may happen
 on the channel that was named, reads it as the receiver will, and draws again, with fewer bits, until that succeeds.
+How many bits the first draw tries follows from the disguise prompt.
 
 A rate is one byte of the recipe: which channel's noise is assumed, and how much louder than measured.
 """
@@ -27,7 +28,7 @@ from shared.diffusion.drawing import draw, read
 from shared.diffusion.model import DiffusionModel
 from shared.diffusion.noise_code import STRETCH, NoiseCode, Rate, profile_of
 from shared.diffusion.schemes import plan_of
-from shared.diffusion.walks import Hidden, HideOptions, Meter, Recovered, disguise_walk, identity_walk
+from shared.diffusion.walks import Hidden, HideOptions, Meter, Recovered, disguise_walk, embed_disguise, identity_walk
 from shared.errors import ChannelTooPoor, NotAuthentic, PromptTooLong
 from shared.recipe import NONCE_BYTES, Recipe
 
@@ -56,10 +57,19 @@ def rate_of(model: DiffusionModel, index: int) -> Rate:
     return Rate.fitted(noise, SHARE, LOWEST + step / 2)
 
 
-def first_rate(model: DiffusionModel, channel: str) -> int:
-    """The rate of the first draw for a channel, as measured with the model, or the channel's plain noise."""
-    starts = model.extras.channel_start or {}
-    return list(CHANNELS).index(channel) * STEPS + starts.get(channel, round(-2 * LOWEST))
+def first_rates(model: DiffusionModel, channel: str, disguise_prompts: Sequence[str]) -> list[int]:
+    """The rates of the first draws: public, since they follow from channel and disguise prompt alone.
+
+    A stego of one prompt carries up to twice what one of another does, and stegos of one prompt differ little. So the
+    step is a linear function of the prompt's mean hidden state, measured with the model (`Extras.channel_start`); for
+    a foreign model it is that of the channel's plain noise.
+    """
+    constant, *weights = (model.extras.channel_start or {}).get(channel, [-2 * LOWEST])
+    steps = np.full(len(disguise_prompts), constant)
+    if weights:
+        steps = steps + embed_disguise(model, disguise_prompts).mean(1).double().cpu().numpy() @ weights
+    start = list(CHANNELS).index(channel) * STEPS
+    return [start + int(step) for step in np.clip(np.ceil(steps), 0, STEPS - 1)]
 
 
 def next_rate(model: DiffusionModel, failed: int, noise: Array) -> int | None:
@@ -87,9 +97,9 @@ def hide(
         faces: uint8 (S, S, 3), S one of `codecs.SIZES`, whatever the size of the model.
         nonces: 16 bytes each, of the first round; only for test vectors.
     """
-    first = first_rate(model, options.channel)
-    given = zip(faces, identity_prompts, disguise_prompts, nonces or [b""] * len(faces), strict=True)
-    hidings = [_Hiding(*part, rate=first) for part in given]
+    rates = first_rates(model, options.channel, disguise_prompts)
+    given = zip(faces, identity_prompts, disguise_prompts, nonces or [b""] * len(faces), rates, strict=True)
+    hidings = [_Hiding(*part) for part in given]
     with stages.stage("channel loop", channel=options.channel, size=len(hidings)):
         for number in range(DRAWS):
             drafts = [draft for hiding in hidings if (draft := _draft(model, hiding, options)) is not None]

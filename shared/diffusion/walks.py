@@ -151,9 +151,14 @@ class Walk:
         return end
 
 
-def embed(model: DiffusionModel, prompts: Sequence[str], version: int, name: str) -> Tensor:
+def embed(model: DiffusionModel, prompts: Sequence[str], version: int, name: str, prefix: str = "") -> Tensor:
     """Hidden states, (B, L, D), of the canonical forms: the same words are the same picture. Errors say `name`."""
-    return model.embed([canonical_prompt(prompt, version, name=name).decode() for prompt in prompts], name)
+    return model.embed([canonical_prompt(prompt, version, name=name).decode() for prompt in prompts], name, prefix)
+
+
+def embed_disguise(model: DiffusionModel, prompts: Sequence[str], version: int = VERSION) -> Tensor:
+    """Hidden states, (B, L, D), of disguise prompts."""
+    return embed(model, prompts, version, "disguise_prompt", model.extras.disguise_prefix)
 
 
 def identity_walk(
@@ -186,7 +191,7 @@ def disguise_walk(
 ) -> Walk:  # fmt: skip
     """The walk of equations 5 and 8. In whitened coordinates it is guided, where the model asks for it."""
     e, meter = model.extras, meter or Meter(None, options.resolved_steps)
-    text = embed(model, prompts, version, "disguise_prompt")
+    text = embed_disguise(model, prompts, version)
     solver = solver_named(options.resolved_solver)
     levels = levels_of(model, options, e.stego_floor, e.stego_depth, e.stego_knee)
     guided = solver.whitened and e.guidance != 1

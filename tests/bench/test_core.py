@@ -35,7 +35,7 @@ def test_evaluations_of_both_are_counted(result: dict[str, list[dict[str, dict[s
 def test_the_table_has_a_row_for_each_phase_and_batch(result: dict[str, object]) -> None:
     rows = results.core_rows(result)
     assert [row[0] for row in rows] == [
-        f"{phase}, batch {batch}, 2 steps" for batch in (1, 2) for phase in ("hide", "recover")
+        f"{phase}, batch {batch}, matched, 2 steps" for batch in (1, 2) for phase in ("hide", "recover")
     ]
     assert all(len(row) == len(results.CORE_HEAD) for row in rows)
 

@@ -168,12 +168,12 @@ def test_faces_may_be_larger_than_the_model(embedded: DiffusionModel, portrait: 
 
 def test_the_first_rate_is_that_of_the_channel_whatever_the_face(embedded: DiffusionModel, lossless: Hidden) -> None:
     assert lossless.draws == 1
-    assert lossless.recipe.rate == sealed.first_rate(embedded, "lossless")
+    assert [lossless.recipe.rate] == sealed.first_rates(embedded, "lossless", [DISGUISE])
 
 
 def test_another_draw_carries_less_than_the_channel_let_through(embedded: DiffusionModel) -> None:
     """What decides the next rate is the channel's noise alone: no face, no prompt enters."""
-    first, count = sealed.first_rate(embedded, "jpeg"), int(np.prod(embedded.latent_shape))
+    [first], count = sealed.first_rates(embedded, "jpeg", [DISGUISE]), int(np.prod(embedded.latent_shape))
     noise = np.array(sealed.rate_of(embedded, first).profile) / 2 + 3.0  # what was assumed, 3 dB louder
     again = sealed.next_rate(embedded, first, noise)
     assert again is not None
