@@ -54,6 +54,12 @@ def test_an_over_long_prompt_is_refused_and_nowhere_quoted(
     assert "canary" not in str(caught.value) + caplog.text + out + err
 
 
+def test_a_prefix_takes_its_room_of_the_prompts(tiny: DiffusionModel) -> None:
+    assert torch.equal(tiny.embed(["dog"], prefix="hot "), tiny.embed(["hot dog"]))
+    with pytest.raises(PromptTooLong, match="more than 72 tokens"):
+        tiny.embed(["x" * 73], prefix="pre ")
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_every_prediction_type_means_the_same_noise(
     tiny: DiffusionModel, kind: str, monkeypatch: pytest.MonkeyPatch
