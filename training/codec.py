@@ -60,9 +60,21 @@ class CodecConfig:
 
 
 TINY = CodecConfig(
-    width=8, fine=4, context=8, slices=(4, 12), phases=(4, 2), encoder_blocks=1, decoder_blocks=1,
-    batch=4, steps=4, limit=4, half=False, report_every=1, save_every=4, counted=2,
-)  # fmt: skip
+    width=8,
+    fine=4,
+    context=8,
+    slices=(4, 12),
+    phases=(4, 2),
+    encoder_blocks=1,
+    decoder_blocks=1,
+    batch=4,
+    steps=4,
+    limit=4,
+    half=False,
+    report_every=1,
+    save_every=4,
+    counted=2,
+)
 
 
 class Block(nn.Module):
@@ -259,10 +271,13 @@ def export(model: Codec, faces: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """The arrays of `learned.npz`: contexts as integers, networks as int8 or float16, tables counted over `faces`."""
     steps = np.round(np.geomspace(*FILE_STEPS, LEVELS) / UNIT * learned.ONE)
     arrays: dict[str, NDArray[Any]] = {
-        "steps": steps.astype(np.int32), "log_steps": _fixed(np.log(steps / learned.ONE), learned.ONE),
-        "log2_steps": _fixed(np.log2(steps / learned.ONE), learned.ONE), "unit": np.array(UNIT),
-        "slices": np.array(model.config.slices), "phases": np.array(model.config.phases),
-    }  # fmt: skip
+        "steps": steps.astype(np.int32),
+        "log_steps": _fixed(np.log(steps / learned.ONE), learned.ONE),
+        "log2_steps": _fixed(np.log2(steps / learned.ONE), learned.ONE),
+        "unit": np.array(UNIT),
+        "slices": np.array(model.config.slices),
+        "phases": np.array(model.config.phases),
+    }
     for name, tensor in model.state_dict().items():
         arrays |= _exported(name, tensor.numpy())
     scales = 2.0 ** (learned.LOWEST + (np.arange(BINS) + 0.5) / learned.BINS_OCTAVE)

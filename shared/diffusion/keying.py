@@ -51,9 +51,14 @@ def stretch(prompt: str, nonce: bytes, version: int = VERSION) -> bytes:
     `version`: of the recipe, which says what the canonical form is.
     """
     return hash_secret_raw(
-        canonical_prompt(prompt, version), nonce, time_cost=ARGON2_PASSES, memory_cost=ARGON2_MEMORY_KIB,
-        parallelism=ARGON2_LANES, hash_len=32, type=Type.ID,
-    )  # fmt: skip
+        canonical_prompt(prompt, version),
+        nonce,
+        time_cost=ARGON2_PASSES,
+        memory_cost=ARGON2_MEMORY_KIB,
+        parallelism=ARGON2_LANES,
+        hash_len=32,
+        type=Type.ID,
+    )
 
 
 class KeyStream:
@@ -136,10 +141,14 @@ class MixingPlan:
 
     @classmethod
     def of(
-        cls, shape: tuple[int, int, int], *, face_order: Sequence[int] | None = None,
-        stego_order: Sequence[int] | None = None, radius_mean: Sequence[float] | None = None,
+        cls,
+        shape: tuple[int, int, int],
+        *,
+        face_order: Sequence[int] | None = None,
+        stego_order: Sequence[int] | None = None,
+        radius_mean: Sequence[float] | None = None,
         radius_deviation: Sequence[float] | None = None,
-    ) -> "MixingPlan":  # fmt: skip
+    ) -> "MixingPlan":
         """The measured plan, or, where nothing was measured, groups of neighbouring frequency, white noise assumed."""
         channels, height, width = shape
         count = channels * height * width
@@ -155,7 +164,7 @@ class MixingPlan:
             by_frequency if stego_order is None else np.asarray(stego_order, np.intp),
             np.full(groups, white) if radius_mean is None else np.asarray(radius_mean, np.float64),
             np.full(groups, 2 * (2 / GROUP) ** 0.5) if radius_deviation is None else np.asarray(radius_deviation),
-        )  # fmt: skip
+        )
 
 
 class Mixing:

@@ -88,9 +88,14 @@ class Block:
         hard = (soft < 0).astype(np.uint8)
         wrong = 1 / (1 + np.exp(np.minimum(np.abs(soft), _SURE)))
         decoder = _decoder_class()(
-            self.checks, error_channel=wrong, max_iter=ITERATIONS, bp_method="product_sum", schedule="parallel",
-            input_vector_type="syndrome", omp_thread_count=1,
-        )  # fmt: skip
+            self.checks,
+            error_channel=wrong,
+            max_iter=ITERATIONS,
+            bp_method="product_sum",
+            schedule="parallel",
+            input_vector_type="syndrome",
+            omp_thread_count=1,
+        )
         word = hard ^ decoder.decode((self.checks @ hard % 2).astype(np.uint8))
         return word[: self.k], word[self.sent], bool(decoder.converge)
 

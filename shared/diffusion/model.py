@@ -98,9 +98,15 @@ class DiffusionModel:
     """
 
     def __init__(
-        self, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
-        schedule: NoiseSchedule, prediction_type: str, extras: Extras,
-    ) -> None:  # fmt: skip
+        self,
+        vae: AutoencoderKL,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        schedule: NoiseSchedule,
+        prediction_type: str,
+        extras: Extras,
+    ) -> None:
         if prediction_type not in ("epsilon", "v_prediction", "sample"):
             raise ModelError(f"the prediction type '{prediction_type}' is not known")
         self.vae, self.unet, self.text_encoder, self.tokenizer = vae, unet, text_encoder, tokenizer

@@ -46,10 +46,15 @@ T = TypeVar("T")
 
 
 def hide_each(
-    model: DiffusionModel, faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
-    disguise_prompts: Sequence[str], options: HideOptions | None = None, *, nonces: Sequence[bytes] | None = None,
+    model: DiffusionModel,
+    faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    identity_prompts: Sequence[str],
+    disguise_prompts: Sequence[str],
+    options: HideOptions | None = None,
+    *,
+    nonces: Sequence[bytes] | None = None,
     on_step: Progress | None = None,
-) -> list[Hidden | ChannelTooPoor]:  # fmt: skip
+) -> list[Hidden | ChannelTooPoor]:
     """Phase one, the sender's (paper, section 3.3, equations 3 to 6).
 
     Args:
@@ -86,18 +91,28 @@ def hide_each(
 
 
 def hide(
-    model: DiffusionModel, faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
-    disguise_prompts: Sequence[str], options: HideOptions | None = None, *, nonces: Sequence[bytes] | None = None,
+    model: DiffusionModel,
+    faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    identity_prompts: Sequence[str],
+    disguise_prompts: Sequence[str],
+    options: HideOptions | None = None,
+    *,
+    nonces: Sequence[bytes] | None = None,
     on_step: Progress | None = None,
-) -> list[Hidden]:  # fmt: skip
+) -> list[Hidden]:
     """`hide_each`, raising the first ChannelTooPoor of the batch."""
     return _good(hide_each(model, faces, identity_prompts, disguise_prompts, options, nonces=nonces, on_step=on_step))
 
 
 def recover_each(
-    model: DiffusionModel, stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
-    recipes: Sequence[Recipe], *, decoys: Sequence[bool] | None = None, on_step: Progress | None = None,
-) -> list[Recovered | NotAuthentic]:  # fmt: skip
+    model: DiffusionModel,
+    stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    identity_prompts: Sequence[str],
+    recipes: Sequence[Recipe],
+    *,
+    decoys: Sequence[bool] | None = None,
+    on_step: Progress | None = None,
+) -> list[Recovered | NotAuthentic]:
     """Phase two, the receiver's (paper, section 3.3, equations 7 to 10).
 
     Args:
@@ -133,9 +148,13 @@ def recover_each(
 
 
 def recover(
-    model: DiffusionModel, stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], identity_prompts: Sequence[str],
-    recipes: Sequence[Recipe], *, on_step: Progress | None = None,
-) -> NDArray[np.uint8]:  # fmt: skip
+    model: DiffusionModel,
+    stegos: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    identity_prompts: Sequence[str],
+    recipes: Sequence[Recipe],
+    *,
+    on_step: Progress | None = None,
+) -> NDArray[np.uint8]:
     """The faces of `recover_each`, all of one size, uint8 (B, S, S, 3), raising the first NotAuthentic of the batch."""
     found = _good(recover_each(model, stegos, identity_prompts, recipes, on_step=on_step))
     return np.stack([recovered.face for recovered in found])
@@ -159,9 +178,11 @@ def face_noise(
 
 
 def stego_noise(
-    model: DiffusionModel, stegos: NDArray[np.uint8], disguise_prompts: Sequence[str],
+    model: DiffusionModel,
+    stegos: NDArray[np.uint8],
+    disguise_prompts: Sequence[str],
     options: HideOptions | None = None,
-) -> Noise:  # fmt: skip
+) -> Noise:
     """Equations 7 and 8 alone: the noise that anybody reads out of stegos, float64 (B, C, h, w)."""
     options = options or HideOptions()
     paper = SCHEMES[options.scheme].paper_spacing

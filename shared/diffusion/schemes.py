@@ -50,9 +50,12 @@ class Scheme:
 def plan_of(model: DiffusionModel) -> MixingPlan:
     e = model.extras
     return MixingPlan.of(
-        model.latent_shape, face_order=e.face_order, stego_order=e.stego_order,
-        radius_mean=e.radius_mean, radius_deviation=e.radius_deviation,
-    )  # fmt: skip
+        model.latent_shape,
+        face_order=e.face_order,
+        stego_order=e.stego_order,
+        radius_mean=e.radius_mean,
+        radius_deviation=e.radius_deviation,
+    )
 
 
 def _nothing(model: DiffusionModel, noise: Array, key: bytes, version: int) -> tuple[Array, bytes]:

@@ -88,9 +88,14 @@ def next_rate(model: DiffusionModel, failed: int, noise: Array) -> int | None:
 
 
 def hide(
-    model: DiffusionModel, faces: Sequence[Pixels], identity_prompts: Sequence[str], disguise_prompts: Sequence[str],
-    options: HideOptions, meter: Meter, nonces: Sequence[bytes] | None = None,
-) -> list[Hidden | ChannelTooPoor]:  # fmt: skip
+    model: DiffusionModel,
+    faces: Sequence[Pixels],
+    identity_prompts: Sequence[str],
+    disguise_prompts: Sequence[str],
+    options: HideOptions,
+    meter: Meter,
+    nonces: Sequence[bytes] | None = None,
+) -> list[Hidden | ChannelTooPoor]:
     """Phase one. Each round draws those faces of the batch that have not survived their channel yet.
 
     Args:
@@ -114,9 +119,14 @@ def hide(
 
 
 def recover(
-    model: DiffusionModel, stegos: Sequence[Pixels], identity_prompts: Sequence[str], recipes: Sequence[Recipe],
-    options: HideOptions, meter: Meter, decoys: Sequence[bool],
-) -> list[Recovered | NotAuthentic]:  # fmt: skip
+    model: DiffusionModel,
+    stegos: Sequence[Pixels],
+    identity_prompts: Sequence[str],
+    recipes: Sequence[Recipe],
+    options: HideOptions,
+    meter: Meter,
+    decoys: Sequence[bool],
+) -> list[Recovered | NotAuthentic]:
     """Phase two.
 
     Args:
@@ -169,9 +179,14 @@ def _draft(model: DiffusionModel, hiding: _Hiding, options: HideOptions) -> _Dra
     if hiding.sent is not None or hiding.rate is None:
         return None
     recipe = Recipe(
-        model.fingerprint, options.scheme, options.resolved_solver, options.resolved_steps, hiding.disguise_prompt,
-        hiding.nonce or os.urandom(NONCE_BYTES), rate=hiding.rate,
-    )  # fmt: skip
+        model.fingerprint,
+        options.scheme,
+        options.resolved_solver,
+        options.resolved_steps,
+        hiding.disguise_prompt,
+        hiding.nonce or os.urandom(NONCE_BYTES),
+        rate=hiding.rate,
+    )
     code, key = _noise_code(model, recipe), keying.stretch(hiding.identity_prompt, recipe.nonce)
     hiding.nonce = b""
     try:

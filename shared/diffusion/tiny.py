@@ -27,20 +27,39 @@ def build_tiny(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     try:
         vae = AutoencoderKL(
-            block_out_channels=(16, 16), down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=8, sample_size=32,
-        )  # fmt: skip
+            block_out_channels=(16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=8,
+            sample_size=32,
+        )
         unet = UNet2DConditionModel(
-            sample_size=16, in_channels=4, out_channels=4, block_out_channels=(16, 16), layers_per_block=1,
-            norm_num_groups=8, cross_attention_dim=32, attention_head_dim=2,
+            sample_size=16,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(16, 16),
+            layers_per_block=1,
+            norm_num_groups=8,
+            cross_attention_dim=32,
+            attention_head_dim=2,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        )  # fmt: skip
+        )
         tokenizer = byte_tokenizer()
-        text = CLIPTextModel(CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-            num_attention_heads=2, projection_dim=32, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        ))  # fmt: skip
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                projection_dim=32,
+                bos_token_id=0,
+                eos_token_id=1,
+                pad_token_id=1,
+            )
+        )
     finally:
         torch.random.set_rng_state(generator_state)
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)

@@ -162,9 +162,14 @@ def embed_disguise(model: DiffusionModel, prompts: Sequence[str], version: int =
 
 
 def identity_walk(
-    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: Meter | None = None, *,
-    undo: bool = False, version: int = VERSION,
-) -> Walk:  # fmt: skip
+    model: DiffusionModel,
+    options: HideOptions,
+    prompts: Sequence[str],
+    meter: Meter | None = None,
+    *,
+    undo: bool = False,
+    version: int = VERSION,
+) -> Walk:
     """The walk of equations 4 and 9. `version`: of the recipe, for the prompts' canonical form."""
     text = embed(model, prompts, version, "identity_prompt")
     meter = meter or Meter(None, options.resolved_steps)
@@ -186,9 +191,14 @@ def identity_frame(model: DiffusionModel, options: HideOptions) -> tuple[list[fl
 
 
 def disguise_walk(
-    model: DiffusionModel, options: HideOptions, prompts: Sequence[str], meter: Meter | None = None, *,
-    undo: bool = False, version: int = VERSION,
-) -> Walk:  # fmt: skip
+    model: DiffusionModel,
+    options: HideOptions,
+    prompts: Sequence[str],
+    meter: Meter | None = None,
+    *,
+    undo: bool = False,
+    version: int = VERSION,
+) -> Walk:
     """The walk of equations 5 and 8. In whitened coordinates it is guided, where the model asks for it."""
     e, meter = model.extras, meter or Meter(None, options.resolved_steps)
     text = embed_disguise(model, prompts, version)
@@ -227,9 +237,11 @@ def levels_of(
 
 
 def _whitened(
-    model: DiffusionModel, mean: Sequence[float] | None, deviation: Sequence[float] | None,
+    model: DiffusionModel,
+    mean: Sequence[float] | None,
+    deviation: Sequence[float] | None,
     temperature: NDArray[np.float64] | float = 1.0,
-) -> Whitened:  # fmt: skip
+) -> Whitened:
     def field(values: Sequence[float] | NDArray[np.float64] | None, default: float) -> Tensor:
         filled = np.full(model.latent_shape, default) if values is None else np.reshape(values, model.latent_shape)
         return torch.from_numpy(filled.astype(np.float64)).to(model.device)

@@ -29,9 +29,12 @@ ORDER = np.random.default_rng(5).permutation(COUNT)
 KEY = bytes(range(32))
 # Noise along the order as channels from the mildest to the worst leave it, decibels.
 CURVES = {
-    "lossless": np.linspace(-36, -18, 40), "mild": np.linspace(-25, -2, 40), "middle": np.linspace(-16, 10, 40),
-    "strong": np.linspace(-8, 18, 40), "worst": np.linspace(1, 18, 40),
-}  # fmt: skip
+    "lossless": np.linspace(-36, -18, 40),
+    "mild": np.linspace(-25, -2, 40),
+    "middle": np.linspace(-16, 10, 40),
+    "strong": np.linspace(-8, 18, 40),
+    "worst": np.linspace(1, 18, 40),
+}
 SMALL = NoiseCode((4, 16, 16), np.arange(1024), Rate((-30, -20, -10, -5), 70))
 
 
@@ -97,9 +100,10 @@ def test_the_code_bits_choose_among_as_many_points_as_they_can(depth: int) -> No
 
 
 @given(
-    hnp.arrays(np.uint64, 20, elements=st.integers(0, 2**64 - 1)), hnp.arrays(np.int64, 20, elements=st.integers(0, 5)),
+    hnp.arrays(np.uint64, 20, elements=st.integers(0, 2**64 - 1)),
+    hnp.arrays(np.int64, 20, elements=st.integers(0, 5)),
     hnp.arrays(np.uint8, (LEVELS, 20), elements=st.integers(0, 1)),
-)  # fmt: skip
+)
 def test_masking_is_undone_by_itself(
     words: NDArray[np.uint64], depths: NDArray[np.int64], bits: NDArray[np.uint8]
 ) -> None:
@@ -177,9 +181,11 @@ def test_known_extra_noise_is_weighed() -> None:
 
 @settings(max_examples=30)
 @given(
-    st.lists(st.integers(-60, 0), min_size=1, max_size=8), st.integers(40, 75), st.binary(min_size=32, max_size=32),
+    st.lists(st.integers(-60, 0), min_size=1, max_size=8),
+    st.integers(40, 75),
+    st.binary(min_size=32, max_size=32),
     st.integers(0, 2**32),
-)  # fmt: skip
+)
 def test_round_trip(profile: list[int], share: int, key: bytes, seed: int) -> None:
     rate = Rate(tuple(sorted(profile)), share)
     if not rate.payload_bytes(1024):

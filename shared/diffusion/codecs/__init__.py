@@ -91,5 +91,7 @@ def _header(codec: int, size: int) -> bytes:
 
 
 _DECODERS: Mapping[int, Callable[[bytes, int], Pixels | None]] = {
-    _AVIF: avif.decode, _AVIF_FILE: avif.decode_file, _LEARNED: _learned_face,
-}  # fmt: skip
+    _AVIF: avif.decode,
+    _AVIF_FILE: avif.decode_file,
+    _LEARNED: _learned_face,
+}
