@@ -117,7 +117,7 @@ class Trial:
         """Everything that lies in a volume."""
         command = ["docker", "run", "--rm", "--user", "0", "--network", "none", "--volume", f"{volume}:/volume:ro"]
         ended = subprocess.run([*command, IMAGE, "tar", "-c", "-C", "/volume", "."], capture_output=True, timeout=120)
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == 0 or b"file changed as we read it" in ended.stderr, ended.stderr  # Redis writes on
         with tarfile.open(fileobj=io.BytesIO(ended.stdout)) as archive:
             for member in archive:
                 if (stream := archive.extractfile(member)) is not None:
