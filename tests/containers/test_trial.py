@@ -337,26 +337,6 @@ def test_a_worker_whose_key_is_not_pinned_is_told_of(trial: Trial) -> None:
         trial.docker("rm", "--force", stranger)
 
 
-def test_a_full_disk_under_redis_refuses_jobs_and_says_why(trial: Trial, say: Say) -> None:
-    trial.seen += trial.logs()
-    trial.compose(
-        "-f", "tests/containers/full-disk.yml", "up", "--no-build", "--detach", "--wait", "--no-deps", "redis"
-    )
-    until(lambda: trial.get("hide", "/readyz").status_code == 200, 120)
-    answers: list[int] = []
-    while answers[-1:] != [503]:
-        answers.append(trial.send("hide", wait=None).status_code)
-        assert answers[-1] in (202, 503), answers
-        assert len(answers) < 100, "a hundred jobs of 50 KB each are more than the disk holds"
-    said = trial.docker("logs", trial.ids("sender")[0], both=True)
-    assert re.search("Redis (cannot write its file: free its disk|does not answer: look at its log and its disk)", said)
-    assert "No space left on device" in trial.docker("logs", trial.ids("redis")[0], both=True)
-    trial.seen += trial.logs()
-    trial.up()
-    assert trial.send("hide").status_code == 200
-    say(f"503 after {len(answers) - 1} jobs; served again with room on the disk")
-
-
 def test_no_secret_is_readable_in_logs_and_volumes(trial: Trial, say: Say) -> None:
     logs = trial.seen + trial.logs()
     files = [entry for volume in trial.volumes() for entry in trial.files(volume)]
