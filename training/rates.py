@@ -2,7 +2,8 @@
 
 Stegos of captions of training scenes are drawn from random noise, sent through everything that may happen on each
 channel, and read back. `channel_noise` is the mean over them, of the worst that may happen. For each stego the code
-words of ever poorer rates are put in the place of its noise, with the same error of reading, until one decodes.
+words of ever poorer rates are put in the place of its noise, read with the same gain and the same noise besides, until
+one decodes.
 `channel_start` foretells that rate from the prompt by ridge regression, and adds what nine of ten need beyond it when
 each is foretold from the others.
 """
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from shared.diffusion import sealed
 from shared.diffusion.channels import CHANNELS, Channel
 from shared.diffusion.drawing import draw, read
+from shared.diffusion.keying import from_coordinates, to_coordinates
 from shared.diffusion.model import EXTRAS, DiffusionModel
-from shared.diffusion.noise_code import KEY_BYTES, NoiseCode, profile_of
+from shared.diffusion.noise_code import KEY_BYTES, STRETCH, NoiseCode, profile_of
 from shared.diffusion.schemes import plan_of
 from shared.diffusion.walks import HideOptions, disguise_walk, embed_disguise
 from training.captions import caption
@@ -53,14 +55,12 @@ def measure(material: Path, pipeline: Path, config: RatesConfig, *, seed: int = 
     records = load_tars(material, TRAIN_SCENES[:1], size=config.size, limit=config.limit).records
     prompts = [caption(record, rng) for record in rng.sample(records, config.stegos)]
     numbers = np.random.default_rng(seed)
-    errors = {
-        name: channel_errors(model, channel, prompts, config.batch, numbers) for name, channel in CHANNELS.items()
-    }
-    noise = {name: np.round(profile, 2).tolist() for name, (profile, _) in errors.items()}
+    found = {name: heard(model, channel, prompts, config.batch, numbers) for name, channel in CHANNELS.items()}
+    noise = {name: np.round(profile, 2).tolist() for name, (profile, _) in found.items()}
     model.extras = dataclasses.replace(model.extras, channel_noise=noise, channel_start=None)
     hidden, starts = np.asarray(embed_disguise(model, prompts).mean(1).double()), {}
-    for name, (_, left) in errors.items():
-        steps = np.array([poorest_step(model, name, error) for error in left], np.float64)
+    for name, (_, readings) in found.items():
+        steps = np.array([poorest_step(model, name, each) for each in readings], np.float64)
         constant, weights = foretold(hidden, steps, config.survive, config.ridge)
         starts[name] = np.round([constant, *weights], 3).tolist()
     path = pipeline / EXTRAS
@@ -94,17 +94,42 @@ def _fit(gram: Array, y: Array, penalty: float) -> tuple[Array, Array]:
     return np.asarray(dual, np.float64), np.asarray((y - gram @ dual) / (1 - np.diag(hat)), np.float64)
 
 
-def channel_errors(
+@dataclass(frozen=True)
+class Reading:
+    """How a stego's noise z is read after one thing that may happen: gain z + rest, the gain in coordinates.
+
+    Attributes:
+        gain: (N,), the same along each stretch of the stego order. rest: (C, h, w).
+    """
+
+    gain: Array
+    rest: Array
+
+    @classmethod
+    def of(cls, noise: Array, read_back: Array, order: NDArray[np.intp]) -> "Reading":
+        """Least squares, stretch by stretch. A gain below one, left in the rest, would pass for less noise."""
+        z, y = to_coordinates(noise), to_coordinates(read_back)
+        gain = np.empty(len(z))
+        for stretch in np.array_split(order, max(1, len(z) // STRETCH)):
+            gain[stretch] = z[stretch] @ y[stretch] / (z[stretch] @ z[stretch])
+        return cls(gain, read_back - from_coordinates(gain * z, noise.shape))
+
+    def hear(self, noise: Array) -> Array:
+        """Another noise, (C, h, w), read alike."""
+        return from_coordinates(self.gain * to_coordinates(noise), noise.shape) + self.rest
+
+
+def heard(
     model: DiffusionModel, channel: Channel, prompts: Sequence[str], batch: int, numbers: np.random.Generator
-) -> tuple[Array, list[Array]]:
+) -> tuple[Array, list[list[Reading]]]:
     """What a channel does to stegos of prompts.
 
     Returns:
         The noise along the stego order in decibels, at each place the loudest of what may happen, (stretches,); and of
-        each stego the errors of reading, (happenings, C, h, w).
+        each stego a reading for everything that may happen.
     """
     options, order = HideOptions("sealed", channel=channel.name), plan_of(model).stego_order
-    sent, heard = [], []
+    sent, back = [], []
     for i in range(0, len(prompts), batch):
         part = prompts[i : i + batch]
         noise = numbers.standard_normal((len(part), *model.latent_shape))
@@ -115,30 +140,32 @@ def channel_errors(
             arrived = np.stack([happen(stego, numbers) for stego in stegos])
             found.append(disguise_walk(model, options, part).noise(read(model, arrived, contrast)).numpy())
         sent.append(noise)
-        heard.append(np.stack(found, 1))
-    z, y = np.concatenate(sent), np.concatenate(heard)
+        back.append(np.stack(found, 1))
+    z, y = np.concatenate(sent), np.concatenate(back)
     profiles = [profile_of(z, y[:, k], order) for k in range(y.shape[1])]
-    return np.max(profiles, 0), list(y - z[:, None])
+    return np.max(profiles, 0), [
+        [Reading.of(one, each, order) for each in all_] for one, all_ in zip(z, y, strict=True)
+    ]
 
 
-def poorest_step(model: DiffusionModel, channel: str, errors: Array) -> int:
-    """The first rate of a channel whose code words decode under each of the errors, (happenings, C, h, w)."""
+def poorest_step(model: DiffusionModel, channel: str, readings: Sequence[Reading]) -> int:
+    """The first rate of a channel whose code words decode under each of the readings."""
     at = list(CHANNELS).index(channel) * sealed.STEPS
     low, high = 0, sealed.STEPS - 1
     while low < high:
         middle = (low + high) // 2
-        if survives(model, at + middle, errors):
+        if survives(model, at + middle, readings):
             high = middle
         else:
             low = middle + 1
     return low
 
 
-def survives(model: DiffusionModel, index: int, errors: Array) -> bool:
+def survives(model: DiffusionModel, index: int, readings: Sequence[Reading]) -> bool:
     rate = sealed.rate_of(model, index)
     if not rate.payload_bytes(int(np.prod(model.latent_shape))):
         return True
     code = NoiseCode(model.latent_shape, plan_of(model).stego_order, rate)
     key, payload = os.urandom(KEY_BYTES), os.urandom(code.payload_bytes)
     noise = code.encode(payload, key)
-    return all(code.decode(noise + error, key).payload == payload for error in errors)
+    return all(code.decode(each.hear(noise), key).payload == payload for each in readings)

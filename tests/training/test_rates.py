@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.rates import foretold
+from training.rates import Reading, foretold
 
 
 def test_what_is_foretold_reaches_the_steps_of_nine_in_ten_others() -> None:
@@ -21,3 +21,12 @@ def test_features_that_say_nothing_leave_the_quantile() -> None:
     constant, found = foretold(features, steps, 0.9, (1e6,))
     assert abs(constant - np.quantile(steps, 0.9)) < 0.3
     assert np.abs(found).max() < 1e-3
+
+
+def test_a_gain_is_no_noise() -> None:
+    """Half the signal lost is half the signal, not a noise that does not go with it."""
+    numbers = np.random.default_rng(2)
+    z, other, noise = numbers.standard_normal((3, 4, 16, 16))
+    reading = Reading.of(z, 0.5 * z + 0.1 * noise, numbers.permutation(z.size))
+    assert np.allclose(reading.hear(z), 0.5 * z + 0.1 * noise)
+    assert np.square(reading.hear(other) - 0.5 * other).mean() < 0.012
