@@ -96,7 +96,8 @@ class Channel:
     """A way that a stego may go.
 
     Attributes:
-        steps: name -> what may happen on it; a stego survives each of them.
+        steps: name -> what may happen on it; a stego survives each of them. Loud noise a little louder: on the way it is
+            drawn anew.
         walk_steps: diffusion steps of one walk in which stegos for it are drawn: fewer carry more where it is rough.
     """
 
@@ -111,6 +112,6 @@ CHANNELS = {
         Channel("lossless", {"png": _untouched, "salt and pepper 2 %": _salt_and_pepper(0.02)}, 10),
         Channel("jpeg", {"jpeg 80": _jpeg(80), "webp 80": _webp(80)}, 5),
         Channel("messenger", {"jpeg 40": _jpeg(40), "scaled to .75": _rescaled(0.75), "noise 10": _noise(10)}, 5),
-        Channel("degraded", {"jpeg 20": _jpeg(20), "noise 30": _noise(30)}, 5),
+        Channel("degraded", {"jpeg 20": _jpeg(20), "noise 30": _noise(1.05 * 30)}, 5),
     )
 }
