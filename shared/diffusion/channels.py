@@ -96,8 +96,8 @@ class Channel:
     """A way that a stego may go.
 
     Attributes:
-        steps: name -> what may happen on it; a stego survives each of them. Loud noise a little louder: on the way it is
-            drawn anew.
+        steps: name -> what may happen on it; a stego survives each of them. Loud noise a little louder than promised:
+            on the way it is drawn anew.
         walk_steps: diffusion steps of one walk in which stegos for it are drawn: fewer carry more where it is rough.
     """
 
