@@ -77,8 +77,10 @@ def test_throughput_against_the_bare_core(tmp_path_factory: pytest.TempPathFacto
 
 def test_every_benchmark_has_its_bars(tmp_path: Path) -> None:
     phase = {"ratio": {"wall": 3.5}}
-    core = results.core_bars({"rows": [{"batch": 8, "steps": 5, "hide": phase, "recover": {"ratio": {"wall": 5.0}}}]})
-    assert core == {"hide, batch 8, 5 steps": 3.5, "recover, batch 8, 5 steps": 5.0}
+    core = results.core_bars(
+        {"rows": [{"batch": 8, "name": "keyed, 5 steps", "hide": phase, "recover": {"ratio": {"wall": 5.0}}}]}
+    )
+    assert core == {"hide, batch 8, keyed, 5 steps": 3.5, "recover, batch 8, keyed, 5 steps": 5.0}
     assert results.service_bars({"throughput": {"rounds": [{"share": 0.9}, {"share": 0.8}]}})["round 2"] == 0.8
     assert results.workers_bars({"rates": {"2": [3.0, 1.0, 5.0]}}) == {"2 workers": 3.0}
     ways = [{"way": "float16", "batch": 4, "ms": 7.0}, {"way": "float16", "batch": 16, "error": "out of memory"}]
