@@ -167,8 +167,11 @@ def test_faces_may_be_larger_than_the_model(embedded: DiffusionModel, portrait: 
 
 
 def test_the_first_rate_is_that_of_the_channel_whatever_the_face(embedded: DiffusionModel, lossless: Hidden) -> None:
-    assert lossless.draws == 1
-    assert [lossless.recipe.rate] == sealed.first_rates(embedded, "lossless", [DISGUISE])
+    """One stego in ten needs another draw, at a poorer rate."""
+    [first] = sealed.first_rates(embedded, "lossless", [DISGUISE])
+    assert (lossless.recipe.rate == first) == (lossless.draws == 1)
+    assert lossless.recipe.rate >= first
+    assert sealed.first_rates(embedded, "lossless", ["the sea", DISGUISE])[1] == first
 
 
 def test_another_draw_carries_less_than_the_channel_let_through(embedded: DiffusionModel) -> None:
