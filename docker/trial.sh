@@ -13,6 +13,7 @@ python=.venv/bin/python
 compose=("$PWD/.venv/bin/docker-compose" -p ddsr-trial --profile observability)
 export DOCKER_BUILDKIT=0 COMPOSE_PROGRESS=plain
 inside=()  # how to reach the published ports: through the namespace of an engine of its own
+outside_ip=192.0.2.2  # RFC 5737: the trial's own host outside, which serves the wheels that it downloaded
 ours=""    # folder of an engine of its own
 keep=""
 engine=""
@@ -104,8 +105,8 @@ own_engine() {
     local to_outside=(nsenter --net="$ours/outside") from=(nsenter --net="$ours/net")
     "${from[@]}" ip link add outside type veth peer name engine netns "$(cat "$ours/outside.pid")"
     "${from[@]}" ip addr add 192.0.2.1/24 dev outside && "${from[@]}" ip link set outside up
-    "${to_outside[@]}" ip addr add 192.0.2.2/24 dev engine && "${to_outside[@]}" ip link set engine up
-    "${from[@]}" ip route add default via 192.0.2.2
+    "${to_outside[@]}" ip addr add "$outside_ip/24" dev engine && "${to_outside[@]}" ip link set engine up
+    "${from[@]}" ip route add default via "$outside_ip"
 }
 
 stand_ins() {
@@ -130,7 +131,7 @@ wheels() {
 }
 
 like_python() {
-    printf '[global]\ntrusted-host = 192.0.2.2\n' >"$ours/pip.conf"
+    printf '[global]\ntrusted-host = %s\n' "$outside_ip" >"$ours/pip.conf"
     bootstrap python3 python3-venv python-is-python3 --customize-hook="upload '$ours/pip.conf' /etc/pip.conf" |
         docker import - "${others[0]}" >/dev/null
 }
@@ -173,7 +174,7 @@ trial() {
     for name in "${others[@]}"; do say "$name: $(origin "$name")"; done
     say "base images in $((SECONDS - start)) s"
     start=$SECONDS
-    [ -z "$ours" ] || export PIP_INDEX_URL=http://192.0.2.2/simple
+    [ -z "$ours" ] || export PIP_INDEX_URL="http://$outside_ip/simple"
     log=$(mktemp)
     "${compose[@]}" build >"$log" 2>&1 || { tail -20 "$log"; rm "$log"; say "the images were not built"; return 1; }
     rm "$log"
@@ -200,7 +201,7 @@ if [ -z "$ours" ] && command -v docker >/dev/null && docker info >/dev/null 2>&1
 else
     [ -z "${DOCKER_HOST:-}" ] || skip "DOCKER_HOST is set and does not answer"
     ours=${ours:-$(mktemp -d)}
-    export DOCKER_HOST=unix://$ours/docker.sock DDSR_TRIAL_OUTSIDE=192.0.2.2:80
+    export DOCKER_HOST=unix://$ours/docker.sock DDSR_TRIAL_OUTSIDE="$outside_ip:80"
     docker info >/dev/null 2>&1 || own_engine
     engine="an engine of its own"
     inside=(nsenter --net="$ours/net")
